@@ -1,0 +1,62 @@
+# Two commands do all the set-up: `make demo` and `make test`. The rest is for those who work on the code.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+INSTALLED := $(VENV)/.installed
+
+# What Debian has to bring: PC/SC with a virtual reader, a PKCS#11 token, the independent judges (OpenSC,
+# OpenSSL), and what pyscard is built with.
+DEBIAN_PACKAGES := pcscd libpcsclite-dev vsmartcard-vpcd softhsm2 opensc opensc-pkcs11 openssl \
+                   gcc swig pkg-config util-linux
+# Debian's own Python comes in parts; any other Python brings its headers and venv along.
+ifneq ($(filter /usr/bin/%,$(shell command -v $(PYTHON))),)
+DEBIAN_PACKAGES += python3-dev python3-venv
+endif
+MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
+
+.PHONY: demo test lint lock clean debian-packages venv
+
+demo: venv
+	@$(BIN)/jpki-appliance demo $(DEMO)
+
+test: lint
+	$(BIN)/pytest $(PYTEST)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+venv: debian-packages $(INSTALLED)
+
+# The packages themselves are checked by hash; only building pyscard (published as source) and this
+# package uses what the requirement file has already put into the environment.
+$(INSTALLED): requirements/development.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/development.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+debian-packages:
+	@if [ -n "$(strip $(MISSING))" ]; then \
+	    echo "installing from Debian: $(strip $(MISSING))"; \
+	    $(SUDO) apt-get update -qq && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(MISSING) >/dev/null; \
+	fi
+
+COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
+          --no-emit-find-links --no-emit-trusted-host --annotation-style=line $(LOCK)
+
+# Writes the requirement files anew from pyproject.toml; LOCK=--upgrade takes newer versions.
+lock:
+	@[ -x $(BIN)/pip-compile ] || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet pip-tools; }
+	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
+	$(COMPILE) --extra development --output-file requirements/development.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
