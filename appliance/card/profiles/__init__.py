@@ -1,0 +1,1 @@
+"""Card profiles that ship with the appliance, as data."""

@@ -1,0 +1,79 @@
+"""Card profiles: complete, known and safe, or refused."""
+
+from importlib import resources
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.card.profile import Profile, shipped, shipped_names
+from appliance.errors import ProfileInvalid, ProfileUnsafe
+
+REFERENCE = (resources.files("appliance.card.profiles") / "jpki-reference.toml").read_text()
+VALUES = [
+    line for line in REFERENCE.splitlines() if " = " in line and not line.startswith(("unverified", " "))
+]
+
+
+def test_the_reference_profile_says_what_nobody_has_confirmed() -> None:
+    """Whoever uses the reference profile can see which of its steps are UNVERIFIED."""
+    profile = shipped("jpki-reference")
+    assert {"institution-signature", "present-signature", "holder-proof"} <= set(profile.unverified)
+    assert "jpki-reference" in shipped_names()
+
+
+@pytest.mark.parametrize("line", VALUES)
+def test_every_value_is_needed(line: str) -> None:
+    """Without any single one of its values a profile is refused."""
+    with pytest.raises(ProfileInvalid):
+        Profile.from_toml(REFERENCE.replace(line + "\n", "", 1).encode())
+
+
+@pytest.mark.parametrize("table", ["[application]", "[files]", "[institution]", "[proof]", "[pin]"])
+def test_an_unknown_value_is_refused(table: str) -> None:
+    """A value that nothing reads is a mistake, and its name is in the message."""
+    with pytest.raises(ProfileInvalid, match="surprise"):
+        Profile.from_toml(REFERENCE.replace(table, f"{table}\nsurprise = 1", 1).encode())
+
+
+@pytest.mark.parametrize(
+    ("value", "bad"),
+    [
+        ('anchor = "0016"', 'anchor = "16"'), ('anchor = "0016"', "anchor = 22"),
+        ('load_body = "80A206C1"', 'load_body = "80A206"'), ("version = 1", "version = 0"),
+        ('algorithm = "rsa-2048-pkcs1-sha256"', 'algorithm = "rsa-1024"'), ("digits = 4", "digits = 0"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_refused(value: str, bad: str) -> None:
+    """Lengths, kinds and names are checked when the profile is read, not when a card is there."""
+    with pytest.raises(ProfileInvalid):
+        Profile.from_toml(REFERENCE.replace(value, bad).encode())
+
+
+@pytest.mark.parametrize(
+    ("value", "unsafe", "why"),
+    [
+        ("challenge_length = 16", "challenge_length = 33", "something else"),
+        ('"rsa-2048-pkcs1-sha256"\npresent', '"rsa-2048-pkcs1"\npresent', "without hashing"),
+        ('"rsa-2048-pkcs1-sha256"\npresent', '"rsa-2048-raw"\npresent', "without hashing"),
+        ("nonce_length = 32", "nonce_length = 15", "repeat"),
+    ],
+)
+def test_an_unsafe_value_is_refused_with_its_reason(value: str, unsafe: str, why: str) -> None:
+    """A profile that would weaken the key or the proof has an error of its own that says why."""
+    assert value in REFERENCE
+    with pytest.raises(ProfileUnsafe, match=why):
+        Profile.from_toml(REFERENCE.replace(value, unsafe).encode())
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_file_is_a_profile_or_refused(text: bytes) -> None:
+    """Any bytes in a profile file raise ProfileInvalid."""
+    with pytest.raises(ProfileInvalid):
+        Profile.from_toml(text)
+
+
+def test_a_profile_that_does_not_ship_is_named_with_those_that_do() -> None:
+    """A misspelt name is answered with the names there are."""
+    with pytest.raises(ProfileInvalid, match="jpki-reference"):
+        shipped("jpki-referense")
