@@ -1,0 +1,1 @@
+"""A card, a reader and a CA of our own, for tests, demonstrations and integrators. Never for production."""

@@ -1,0 +1,103 @@
+"""
+特定機関認証 as the card does it: takes the institution's certificates, gives a challenge, checks the answer.
+
+This is the card's half of rulings 1 to 7. What a ruling orders is done in its order, and what ends with a
+refusal leaves exactly what the ruling says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from appliance.card.cvc import (
+    BLOCK_1_LENGTH,
+    BLOCK_1_START,
+    BLOCK_2_START,
+    SIGNATURE_LENGTH,
+    Body,
+    Certificate,
+    KeyReference,
+)
+from appliance.errors import CvcChainInvalid, CvcMalformed
+from appliance.simulator.status import Status, refuse, require
+
+CHALLENGE_LENGTH: Final = 16
+"""UNVERIFIED: the reference profile's choice."""
+
+_CHAIN_LENGTH: Final = 2
+_BLOCK_2_LENGTH: Final = len(BLOCK_2_START) + SIGNATURE_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class TrustAnchor:
+    """The public key behind EF 0016 and the reference by which certificates name it as their issuer."""
+
+    reference: KeyReference
+    public_key: rsa.RSAPublicKey = field(repr=False)
+
+
+@dataclass(slots=True)
+class InstitutionAuthentication:
+    """
+    The state of one institution's authentication, in one application, since it was selected.
+
+    *code* is the institution code of the key that authenticated (機関コード), or None.
+    """
+
+    chain: tuple[Body, ...] = ()
+    pending: Body | None = None
+    challenge: bytes | None = field(default=None, repr=False)
+    code: bytes | None = None
+
+    def new_challenge(self, length: int, random: Callable[[int], bytes]) -> bytes:
+        """Return a challenge of *length* bytes in place of any earlier one (ruling 7)."""
+        self.challenge = random(length)
+        return self.challenge
+
+    def load_first_block(self, block: bytes) -> None:
+        """Keep the body in *block* until its signature comes. The caller has ended the authentication."""
+        require(len(block) == BLOCK_1_LENGTH and block.startswith(BLOCK_1_START), Status.WRONG_LENGTH)
+        try:
+            self.pending = Body.from_bytes(block[len(BLOCK_1_START) :])
+        except CvcMalformed:
+            refuse(Status.WRONG_LENGTH)  # block 1 is judged by its shape alone (ruling 4)
+
+    def load_last_block(self, block: bytes, anchor: TrustAnchor) -> None:
+        """Check the pending body with the signature in *block*, and trust its key from now on (rulings 3, 4)."""
+        body, self.pending = self.pending, None
+        require(len(block) == _BLOCK_2_LENGTH and block.startswith(BLOCK_2_START), Status.WRONG_LENGTH)
+        if body is None:
+            refuse(Status.CONDITIONS_NOT_SATISFIED)
+        chain, issuer_key = self._place(body, anchor)
+        try:
+            Certificate(body, block[len(BLOCK_2_START) :]).verify(issuer_key)
+        except CvcChainInvalid:
+            refuse(Status.WRONG_DATA)
+        self.chain = chain
+
+    def _place(self, body: Body, anchor: TrustAnchor) -> tuple[tuple[Body, ...], rsa.RSAPublicKey]:
+        """Return the chain that *body* would make, and the key it must be signed with; its issuer alone decides."""
+        if self.chain and body.issuer == self.chain[-1].holder:
+            require(
+                len(self.chain) < _CHAIN_LENGTH, Status.KEY_NOT_FOUND
+            )  # a leaf certifies nobody (ruling 2)
+            return (*self.chain, body), self.chain[-1].public_key
+        require(body.issuer == anchor.reference, Status.KEY_NOT_FOUND)
+        return (body,), anchor.public_key
+
+    def authenticate(self, signature: bytes) -> None:
+        """Check *signature* over the challenge, which serves once, and fix the institution code (rulings 1, 7)."""
+        self.code = None
+        challenge, self.challenge = self.challenge, None
+        if challenge is None or len(challenge) != CHALLENGE_LENGTH or len(self.chain) != _CHAIN_LENGTH:
+            refuse(Status.CONDITIONS_NOT_SATISFIED)
+        leaf = self.chain[-1]
+        try:
+            leaf.public_key.verify(signature, challenge, padding.PKCS1v15(), SHA256())
+        except InvalidSignature:
+            refuse(Status.AUTHENTICATION_FAILED)
+        self.code = leaf.holder.code.encode("ascii")
