@@ -1,0 +1,110 @@
+"""
+What a worker lets through to a key, decided again beside the key itself.
+
+The daemon has its own rules. These hold even if the daemon is taken over: whatever comes over the channel, the
+institution key signs strings of one short length at a bounded rate, and the token key signs result tokens of
+ours and nothing else.
+"""
+
+import base64
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from appliance.errors import HsmRequestRefused
+from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE
+
+LARGEST_SIGNING_INPUT = 16 * 1024
+_WINDOW_SECONDS = 60.0
+
+
+class ChallengeAdmission:
+    """Challenges of exactly *length* bytes, at most *per_minute* in any minute of *clock* (monotonic seconds)."""
+
+    __slots__ = ("_admitted", "_clock", "_length", "_per_minute")
+
+    def __init__(self, length: int, per_minute: int, clock: Callable[[], float]) -> None:
+        self._length = length
+        self._per_minute = per_minute
+        self._clock = clock
+        self._admitted: deque[float] = deque()
+
+    def admit(self, challenge: bytes) -> None:
+        """Let *challenge* through and count it, or raise HsmRequestRefused."""
+        if len(challenge) != self._length:
+            raise HsmRequestRefused(f"a challenge has {self._length} bytes, not {len(challenge)}")
+        now = self._clock()
+        while self._admitted and self._admitted[0] <= now - _WINDOW_SECONDS:
+            self._admitted.popleft()
+        if len(self._admitted) >= self._per_minute:
+            raise HsmRequestRefused(f"more than {self._per_minute} challenges in a minute")
+        self._admitted.append(now)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAdmission:
+    """Result tokens by *issuer*, signed with the key of *thumbprint*, living *lifetime* seconds at most."""
+
+    issuer: str
+    thumbprint: str
+    lifetime: int
+
+    def admit(self, signing_input: bytes) -> None:
+        """
+        Let *signing_input* through, or raise HsmRequestRefused.
+
+        It is let through when, checked in this order,
+          1. it is at most 16 KiB, two unpadded base64url parts joined by a dot (RFC 7515 §7.1);
+          2. the header is exactly our `typ`, ES256, and the pinned key's thumbprint as `kid`;
+          3. the payload is an object with our `iss`, integer `iat` and `exp`, and a lifetime within bounds.
+        """
+        if len(signing_input) > LARGEST_SIGNING_INPUT:
+            raise HsmRequestRefused(f"a signing input of {len(signing_input)} bytes")
+        parts = signing_input.split(b".")
+        if len(parts) != 2:
+            raise HsmRequestRefused("a signing input has two parts")
+        header, payload = (_json_object(part) for part in parts)
+        if header != {"typ": TOKEN_TYPE, "alg": ALGORITHM, "kid": self.thumbprint}:
+            raise HsmRequestRefused("the header is not that of a result token")
+        if payload.get("iss") != self.issuer:
+            raise HsmRequestRefused("the token names another issuer")
+        issued, expires = payload.get("iat"), payload.get("exp")
+        # bool is an int to Python, and not to JSON.
+        if type(issued) is not int or type(expires) is not int:
+            raise HsmRequestRefused("iat and exp are integers")
+        if not 0 < expires - issued <= self.lifetime:
+            raise HsmRequestRefused(f"a token that lives {expires - issued} seconds")
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _json_object(part: bytes) -> dict[str, object]:
+    """Return the JSON object in a base64url *part*. What two readers could read in two ways is refused."""
+    try:
+        content = base64.b64decode(part + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
+        value = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_without_repetition, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise HsmRequestRefused("a part of the signing input is not base64url of JSON") from error
+    if not isinstance(value, dict):
+        raise HsmRequestRefused("a part of the signing input is not a JSON object")
+    # Python's decoder lets '+', '/', padding in the middle and loose last bits through; one text, one encoding.
+    if _base64url(content).encode() != part:
+        raise HsmRequestRefused("a part of the signing input is not canonical base64url")
+    return value
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is repeated")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

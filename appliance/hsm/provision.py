@@ -1,0 +1,135 @@
+"""
+Make a SoftHSM token in a folder: `python -I -m appliance.hsm.provision FOLDER`. A process that ends.
+
+The folder gets softhsm2.conf, tokens/, user.pin, so.pin, institution.pub.pem and token.pub.pem. Everything is made in
+a temporary folder beside it, which takes its name at the very end: who finds the folder finds it whole, and a run that
+was killed leaves only a hidden folder that nothing refers to.
+
+softhsm2-util would take the PINs as arguments, which every user of the machine can read. It also asks for them on a
+terminal, so it gets one of ours.
+"""
+
+import os
+import pty
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.errors import ApplianceError, ConfigInvalid, HsmModuleUnusable, PartMissing
+from appliance.hsm import softhsm
+from appliance.hsm.keys import make_keys
+from appliance.hsm.messages import Role
+from appliance.hsm.pin import locked_credential
+from appliance.hsm.shipped import shipped
+from appliance.hsm.token import find_token, load_module, log_in
+
+_PIN_DIGITS = 12
+_PROMPT = b"PIN: "
+_INITIALISE_SECONDS = 60
+
+
+def provision(folder: Path) -> None:
+    """Make the token in *folder*, which has to be absent or empty. Only for a process that ends with it."""
+    program = shutil.which("softhsm2-util")
+    if program is None or not softhsm.MODULE.exists():
+        raise PartMissing("SoftHSM is not there: install Debian's package softhsm2")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigInvalid(f"{folder} is not empty: there may be a token in it, which is left alone")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Mode 0700, and on the same file system, so that the last step is one rename.
+        workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _fill(workplace, program)
+            _write_configuration(workplace, folder / softhsm.TOKENS)
+            workplace.rename(folder)
+        except BaseException:
+            shutil.rmtree(workplace)
+            raise
+    except OSError as error:
+        raise ConfigInvalid(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _fill(folder: Path, program: str) -> None:
+    os.umask(0o077)
+    (folder / softhsm.TOKENS).mkdir()
+    _write_configuration(folder, folder / softhsm.TOKENS)
+    # The module and the program read it from the environment; this process exists for this token alone.
+    os.environ.update(softhsm.environment(folder))
+    pins = [_new_pin(folder / name) for name in (softhsm.SO_PIN, softhsm.USER_PIN)]
+    _answer_prompts(
+        (program, "--init-token", "--free", "--label", softhsm.TOKEN_LABEL),
+        [pin for pin in pins for _ in ("entered", "entered again")],
+    )
+    token = find_token(load_module(str(softhsm.MODULE)), softhsm.TOKEN_LABEL)
+    with locked_credential(folder / softhsm.USER_PIN) as credential, credential.pin() as pin:
+        session = log_in(token, pin, writable=True)
+    public_keys = make_keys(session)
+    session.close()
+    (folder / softhsm.INSTITUTION_KEY).write_bytes(public_keys[Role.INSTITUTION])
+    (folder / softhsm.TOKEN_KEY).write_bytes(public_keys[Role.TOKEN])
+
+
+def _write_configuration(folder: Path, tokens: Path) -> None:
+    if any(character in str(tokens) for character in "#\n"):
+        raise ConfigInvalid(f"{tokens} cannot be written in a SoftHSM configuration")
+    template = shipped("softhsm/softhsm2.conf").read_text("utf-8")
+    (folder / softhsm.CONFIGURATION).write_text(template.replace("@TOKENS@", str(tokens)), "utf-8")
+
+
+def _new_pin(path: Path) -> bytes:
+    pin = "".join(secrets.choice("0123456789") for _ in range(_PIN_DIGITS)).encode()
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(pin + b"\n")
+    return pin
+
+
+def _answer_prompts(command: Sequence[str], answers: Sequence[bytes]) -> None:
+    """Run *command* on a terminal of its own and give an answer to each prompt for a PIN."""
+    ours, theirs = pty.openpty()
+    attributes = termios.tcgetattr(theirs)
+    attributes[3] &= ~termios.ECHO  # so that what we read holds prompts and never a PIN
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    said = b""
+    left = list(answers)
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        while chunk := _read(terminal.fileno()):
+            said += chunk
+            if said.endswith(_PROMPT) and left:
+                terminal.write(left.pop(0) + b"\n")
+                said = b""
+    status = process.wait(_INITIALISE_SECONDS)
+    if status != 0 or left:
+        text = said.decode("utf-8", "replace").strip().replace("\r\n", " ")
+        raise HsmModuleUnusable(f"{command[0]} ended with status {status}: {text}")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # EIO: the other side has been closed
+        return b""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the token in the folder that is the one argument."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -I -m appliance.hsm.provision FOLDER\n")
+        return os.EX_USAGE
+    try:
+        provision(Path(arguments[0]).absolute())
+    except ApplianceError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,32 @@
+"""Signing inputs of result tokens, right ones and others."""
+
+import base64
+import json
+from typing import Any
+
+from tests.hsm.conftest import ISSUER
+
+
+def part(value: object) -> bytes:
+    """Return *value* as base64url of JSON."""
+    return encoded(json.dumps(value).encode())
+
+
+def encoded(content: bytes) -> bytes:
+    """Return *content* as base64url."""
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+
+def header(kid: str) -> dict[str, Any]:
+    """Return the header of a result token."""
+    return {"typ": "jpki-authentication+jwt", "alg": "ES256", "kid": kid}
+
+
+def payload(**changes: object) -> dict[str, Any]:
+    """Return the claims of a result token."""
+    return {"iss": ISSUER, "iat": 1_700_000_000, "exp": 1_700_000_300, **changes}
+
+
+def signing_input(kid: str, **changes: object) -> bytes:
+    """Return what is signed of a result token with *changes* to its claims."""
+    return part(header(kid)) + b"." + part(payload(**changes))

@@ -1,0 +1,150 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from appliance.errors import EX_CONFIG, ConfigInvalid
+from appliance.hsm import softhsm
+from appliance.hsm.pool import Pool
+from appliance.hsm.shipped import shipped
+from tests.hsm.conftest import Token
+
+COMMAND = (sys.executable, "-I", "-m", "appliance.hsm.provision")
+
+
+def test_folder_has_all_parts(provisioned: Path) -> None:
+    """The folder holds configuration, token, PINs and public keys, and only its owner can look into it."""
+    assert {path.name for path in provisioned.iterdir()} == {
+        "softhsm2.conf",
+        "tokens",
+        "user.pin",
+        "so.pin",
+        "institution.pub.pem",
+        "token.pub.pem",
+    }
+    for path in (provisioned, *provisioned.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_configuration_names_the_final_folder(provisioned: Path) -> None:
+    """SoftHSM is told where the token is now, not where it was made."""
+    configuration = (provisioned / softhsm.CONFIGURATION).read_text()
+    assert f"directories.tokendir = {provisioned / softhsm.TOKENS}\n" in configuration
+    assert "@" not in configuration
+
+
+def test_public_keys_are_of_their_kinds(provisioned: Path) -> None:
+    """The institution key is RSA-2048 with the usual exponent, the token key P-256."""
+    token = Token(provisioned)
+    assert isinstance(token.institution_key, rsa.RSAPublicKey)
+    assert (token.institution_key.key_size, token.institution_key.public_numbers().e) == (2048, 65537)
+    assert isinstance(token.token_key.curve, ec.SECP256R1)
+
+
+def test_pins_are_random(provisioned: Path, tmp_path: Path) -> None:
+    """No two PINs are the same, in one folder or in two."""
+    softhsm.provision_softhsm(tmp_path / "other")
+    pins = {
+        (folder / name).read_text()
+        for folder in (provisioned, tmp_path / "other")
+        for name in (softhsm.USER_PIN, softhsm.SO_PIN)
+    }
+    assert len(pins) == 4
+    assert all(pin.strip().isdigit() and len(pin) == 13 for pin in pins)
+
+
+def test_folder_in_use_is_left_alone(token: Token) -> None:
+    """A folder with a token, or with anything else, is refused and stays as it is."""
+    before = {path: path.read_bytes() for path in token.folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigInvalid, match="not empty"):
+        softhsm.provision_softhsm(token.folder)
+    assert {path: path.read_bytes() for path in token.folder.rglob("*") if path.is_file()} == before
+    assert list(token.folder.parent.iterdir()) == [token.folder]
+
+
+async def test_empty_folder_is_filled(tmp_path: Path) -> None:
+    """An empty folder, with blanks in its name, becomes one a pool comes up on."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    softhsm.provision_softhsm(folder)
+    token = Token(folder)
+    async with Pool(token.setup, environment=token.environment):
+        pass
+
+
+def test_path_softhsm_cannot_read_is_refused(tmp_path: Path) -> None:
+    """A path with a character that begins a comment in SoftHSM's configuration is refused, nothing is left."""
+    with pytest.raises(ConfigInvalid, match="cannot be written"):
+        softhsm.provision_softhsm(tmp_path / "a#b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_impossible_folder_is_refused(tmp_path: Path) -> None:
+    """A folder below a file is reported as a mistake of configuration."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigInvalid):
+        softhsm.provision_softhsm(tmp_path / "file" / "token")
+
+
+def test_half_made_token_is_no_token(tmp_path: Path) -> None:
+    """A run that is killed half-way leaves nothing under the name, and the next run is not disturbed."""
+    folder = tmp_path / "token"
+    process = subprocess.Popen((*COMMAND, folder), env={"PATH": "/usr/bin:/bin"})
+    while not list(tmp_path.glob(".token.*/tokens/*")):
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not folder.exists()
+    softhsm.provision_softhsm(folder)
+    assert (folder / softhsm.TOKEN_KEY).exists()
+
+
+def test_process_prints_only_its_error(token: Token) -> None:
+    """The process says nothing but the error with its code, and its exit status is that of the error."""
+    ended = subprocess.run((*COMMAND, token.folder), capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (EX_CONFIG, "")
+    assert ended.stderr.startswith("config_invalid: ")
+    assert token.pin not in ended.stderr
+    assert subprocess.run(COMMAND, capture_output=True, check=False).returncode == os.EX_USAGE
+
+
+def test_missing_program_names_its_package(tmp_path: Path) -> None:
+    """Without softhsm2-util the error says which package to install."""
+    ended = subprocess.run(
+        (*COMMAND, tmp_path / "token"),
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == EX_CONFIG
+    assert ended.stderr.startswith("part_missing: ")
+    assert "softhsm2" in ended.stderr
+
+
+def test_pin_is_in_no_argument(tmp_path: Path) -> None:
+    """No process of the making has a PIN among its arguments."""
+    folder = tmp_path / "token"
+    process = subprocess.Popen((*COMMAND, folder), env={"PATH": "/usr/bin:/bin"})
+    seen: set[bytes] = set()
+    while process.poll() is None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        try:
+            pids = [process.pid, *map(int, children.read_text().split())]
+            seen |= {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    assert any(b"--init-token" in arguments for arguments in seen)
+    for name in (softhsm.USER_PIN, softhsm.SO_PIN):
+        pin = (folder / name).read_bytes().strip()
+        assert not any(pin in arguments for arguments in seen)
+
+
+def test_shipped_files_are_found() -> None:
+    """The template is found from a checkout."""
+    assert "@TOKENS@" in shipped("softhsm/softhsm2.conf").read_text()

@@ -1,0 +1,223 @@
+"""The worker as a process: what it leaves to be seen, and how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from appliance.errors import EX_CONFIG, EX_REFUSED, HsmUnavailable
+from appliance.hsm import softhsm
+from appliance.hsm.child import Child
+from appliance.hsm.messages import (
+    Answer,
+    Loaded,
+    LoggedIn,
+    LogIn,
+    Ready,
+    Refusal,
+    Request,
+    Signature,
+    SignChallenge,
+    Status,
+    StatusReport,
+    TokenSetup,
+)
+from tests.hsm.conftest import CHALLENGE_BYTES, Misbehaving, Token
+from tests.hsm.processes import pkcs11_tool
+
+pytestmark = pytest.mark.usefixtures("no_process_left")
+
+COMMAND = (sys.executable, "-I", "-m", "appliance.hsm.worker")
+
+
+@asynccontextmanager
+async def _worker(environment: dict[str, str]) -> AsyncIterator[Child]:
+    child = await Child.start(COMMAND, {"PATH": "/usr/bin:/bin", **environment})
+    try:
+        yield child
+    finally:
+        child.hang_up()
+        child.kill()
+        assert await child.exited(10)
+
+
+async def _brought_up(child: Child, setup: TokenSetup) -> Answer:
+    assert await child.ask(Request(0, setup)) == Loaded()
+    answer = await child.ask(Request(0, LogIn()))
+    return await child.hear() if answer == LoggedIn() else answer
+
+
+def _variables(child: Child) -> bytes:
+    try:
+        return _proc(child, "environ").read_bytes()
+    except PermissionError:
+        # Unless we are root nobody may look, not even the same user: the worker is not dumpable.
+        return b""
+
+
+def _proc(child: Child, name: str) -> Path:
+    return Path(f"/proc/{child.pid}") / name
+
+
+async def test_worker_comes_up_in_steps(token: Token) -> None:
+    """A worker reports that it is loaded, logs in when told, and is ready when each key has signed."""
+    async with _worker(token.environment) as child:
+        assert await _brought_up(child, token.setup) == Ready()
+        report = await child.ask(Request(1, Status()))
+        assert isinstance(report, StatusReport)
+        assert (report.pid, report.token, report.signatures) == (child.pid, softhsm.TOKEN_LABEL, 2)
+
+
+async def test_worker_is_one_thread(token: Token) -> None:
+    """There is never a second thread that could be inside the module."""
+    async with _worker(token.environment) as child:
+        assert await _brought_up(child, token.setup) == Ready()
+        assert isinstance(await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES)))), Signature)
+        assert len(list(_proc(child, "task").iterdir())) == 1
+
+
+async def test_pin_is_nowhere_to_be_seen(token: Token, capfd: pytest.CaptureFixture[str]) -> None:
+    """The PIN is in no argument, variable or output of the worker, nor in what the daemon holds of it."""
+    async with _worker(token.environment) as child:
+        assert await _brought_up(child, token.setup) == Ready()
+        seen = _proc(child, "cmdline").read_bytes() + _variables(child)
+        report = await child.ask(Request(1, Status()))
+    captured = capfd.readouterr()
+    shown = f"{seen!r} {report!r} {token.setup!r} {captured.out} {captured.err}"
+    assert token.pin not in shown
+
+
+async def test_environment_is_what_was_given(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the daemon's own environment reaches the worker."""
+    monkeypatch.setenv("SOMETHING_SECRET", "of the daemon")
+    async with _worker(token.environment) as child:
+        assert await _brought_up(child, token.setup) == Ready()
+        variables = _variables(child).split(b"\0")
+    assert {name.partition(b"=")[0] for name in variables if name} <= {b"PATH", b"SOFTHSM2_CONF"}
+
+
+async def test_core_dumps_are_off(token: Token) -> None:
+    """A crash leaves no file with the PIN or with what the module holds."""
+    async with _worker(token.environment) as child:
+        assert await child.ask(Request(0, token.setup)) == Loaded()
+        limits = _proc(child, "limits").read_text()
+        assert [line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core")] == [
+            ["0", "0"]
+        ]
+
+
+async def test_worker_ends_when_the_daemon_does(token: Token) -> None:
+    """A closed channel ends the worker, in each of its phases."""
+    for talk in (lambda _: None, lambda child: child.tell(Request(0, token.setup))):
+        async with _worker(token.environment) as child:
+            talk(child)
+            child.hang_up()
+            assert await child.exited(10)
+            assert child.status == 0
+    async with _worker(token.environment) as child:
+        assert await _brought_up(child, token.setup) == Ready()
+        child.hang_up()
+        assert await child.exited(10)
+        assert child.status == 0
+
+
+async def test_signals_to_the_group_do_not_end_it(token: Token) -> None:
+    """A signal that means the daemon, as Ctrl-C or a stopped unit, does not hit a worker in its login."""
+    async with _worker(token.environment) as child:
+        assert await child.ask(Request(0, token.setup)) == Loaded()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(child.pid, number)
+        assert await child.ask(Request(0, LogIn())) == LoggedIn()
+
+
+async def test_wrong_pin_is_tried_once(token: Token) -> None:
+    """A rejected PIN ends the worker with status 78, and no worker tries any PIN until a person has logged in."""
+    right = token.pin
+    pin_file = token.folder / softhsm.USER_PIN
+    pin_file.write_text("000000000000")
+    async with _worker(token.environment) as child:
+        answer = await _brought_up(child, token.setup)
+        assert isinstance(answer, Refusal)
+        assert (answer.code, "CKR_PIN_INCORRECT" in answer.detail) == ("hsm_pin_rejected", True)
+        assert await child.exited(10)
+        assert child.status == EX_CONFIG
+    # The token now says that a PIN was refused. Not even the right one is tried on such a token.
+    pin_file.write_text(right)
+    async with _worker(token.environment) as child:
+        answer = await child.ask(Request(0, token.setup))
+        assert answer == Refusal("hsm_pin_rejected", "not tried: the token reports CKF_USER_PIN_COUNT_LOW")
+        assert await child.exited(10)
+        assert child.status == EX_CONFIG
+    pkcs11_tool(token, "--list-objects")
+    async with _worker(token.environment) as child:
+        assert await _brought_up(child, token.setup) == Ready()
+
+
+async def test_login_waits_for_the_word(token: Token) -> None:
+    """A worker that gets anything but the word to log in does not log in."""
+    async with _worker(token.environment) as child:
+        assert await child.ask(Request(0, token.setup)) == Loaded()
+        answer = await child.ask(Request(0, Status()))
+        assert isinstance(answer, Refusal)
+        assert await child.exited(10)
+
+
+async def test_conversation_begins_with_the_setup(token: Token) -> None:
+    """A worker that is asked before it was set up ends without an answer."""
+    async with _worker(token.environment) as child:
+        with pytest.raises(HsmUnavailable):
+            await child.ask(Request(0, Status()))
+        assert await child.exited(10)
+        assert child.status == EX_REFUSED
+
+
+def test_malformed_frame_ends_the_worker() -> None:
+    """A worker that is sent garbage ends, with our error on standard error and nothing on standard output."""
+    for garbage in (bytes(4), b"\0\0\0\x01\xc1", b"\xff\xff\xff\xff"):
+        ended = subprocess.run(COMMAND, input=garbage, capture_output=True, check=False)
+        assert (ended.returncode, ended.stdout) == (EX_REFUSED, b"")
+        assert ended.stderr.startswith(b"hsm_unavailable: ")
+
+
+async def test_chatty_module_does_not_disturb(
+    misbehaving: Callable[[str], Misbehaving], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a module prints on standard output goes to standard error and not between the frames."""
+    chatty = misbehaving("chatty")
+    async with _worker(dict(chatty.environment)) as child:
+        assert await _brought_up(child, chatty.setup) == Ready()
+        assert isinstance(await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES)))), Signature)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "the module signs" in captured.err
+
+
+async def test_failing_signature_ends_the_worker(misbehaving: Callable[[str], Misbehaving]) -> None:
+    """A module that fails to sign is reported with its return value, and its session is not used again."""
+    failing = misbehaving("fail")
+    async with _worker(dict(failing.environment)) as child:
+        assert await _brought_up(child, failing.setup) == Ready()
+        failing.file.touch()
+        answer = await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES))))
+        assert isinstance(answer, Refusal)
+        assert answer.code == "hsm_signing_failed"
+        assert "CKR_DEVICE_ERROR" in answer.detail
+        assert await child.exited(10)
+
+
+async def test_pin_file_open_to_others(token: Token) -> None:
+    """A credential others can read is refused before the module is loaded."""
+    pin_file = token.folder / softhsm.USER_PIN
+    pin_file.chmod(0o644)
+    async with _worker(token.environment) as child:
+        answer = await child.ask(Request(0, replace(token.setup, module="/nonexistent")))
+        assert isinstance(answer, Refusal)
+        assert answer.code == "hsm_pin_unavailable"
+        assert await child.exited(10)
+        assert child.status == EX_CONFIG
