@@ -1,0 +1,123 @@
+"""The demonstration as a person reads it, in Japanese or English."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from appliance.card.jpki import Mode
+from appliance.catalogue import Language, error_text, story
+from appliance.cli.record import ExchangeRecord, PartRecord, SignatureRecord
+from appliance.errors import ApplianceError
+
+_SHOWN_COMMAND = 42
+"""Characters of a command in a table; the rest of it is certificates and signatures."""
+
+
+@dataclass(slots=True)
+class Story:
+    """Tells what happens on *console* while it happens (`record.Audience`)."""
+
+    console: Console
+    language: Language
+    exchanges: int = 0
+
+    def say(self, key: str) -> str:
+        """Return the catalogue's text for *key* in the story's language."""
+        return story(key).in_language(self.language)
+
+    def chapter(self, key: str) -> None:
+        """Begin a new part of the story."""
+        self.console.print()
+        self.console.rule(Text(self.say(key), "bold"), align="left")
+
+    def part_done(self, part: PartRecord) -> None:
+        """Tell that a part is ready."""
+        line = Text.assemble(
+            ("✓ ", "green"), self.say(f"part-{part.name}"), (f"  {_time(part.seconds)}", "dim")
+        )
+        self.console.print(line)
+
+    def exchange_done(self, exchange: ExchangeRecord) -> None:
+        """Show an exchange with the card, step by step."""
+        self.exchanges += 1
+        table = Table(
+            title=f"{self.say('exchange')} {self.exchanges}  {_time(exchange.seconds)}",
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+        )
+        for column in ("command", "answer", "time", "meaning"):
+            table.add_column(self.say(f"column-{column}"), no_wrap=column != "meaning")
+        for step in exchange.steps:
+            meaning = Text(self.say(f"step-{step.name}"))
+            if step.unverified:
+                meaning.append("  UNVERIFIED", "yellow")
+            table.add_row(_shortened(step.command), step.status, _time(step.seconds), meaning)
+        self.console.print(table)
+        self.console.print()
+
+    def signature_done(self, signature: SignatureRecord) -> None:
+        """Tell that the institution key has signed."""
+        line = Text.assemble(("✓ ", "green"), self.say("signed"), (f"  {_time(signature.seconds)}", "dim"))
+        if signature.unverified:
+            line.append("  UNVERIFIED", "yellow")
+        self.console.print(line)
+        self.console.print()
+
+    def unverified(self, assumed: Iterable[str]) -> None:
+        """Name what the profile assumes about real cards."""
+        self.console.print()
+        self.console.print(Text(f"UNVERIFIED: {self.say('unverified')}\n  {', '.join(assumed)}", "yellow"))
+
+    def claims(self, claims: Mapping[str, object]) -> None:
+        """Show what the verified token says."""
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in claims.items():
+            table.add_row(Text(name, "bold"), Text(_shortened(str(value), 90)))
+        self.console.print(table)
+
+    def difference(self, mine: Mapping[str, object], other: Mapping[str, object]) -> None:
+        """Show where two results on one card differ, beyond what differs between any two."""
+        table = Table(box=None, pad_edge=False)
+        for column in ("column-claim", "mode-pin", "mode-pinless"):
+            table.add_column(self.say(column))
+        for name in mine:
+            if mine[name] != other[name] and name not in {"jti", "iat", "exp", "auth_time"}:
+                table.add_row(Text(name, "bold"), str(mine[name]), str(other[name]))
+        self.console.print(table)
+        self.console.print(self.say("difference-explained"))
+
+    def authenticated(self, mode: Mode, claims: Mapping[str, Any]) -> None:
+        """Tell the happy end."""
+        line = (
+            f"authenticated   mode: {mode}   institution code: {claims['institution_code']}   "
+            f"revocation: {claims['revocation']['result']}"
+        )
+        self.console.print()
+        self.console.print(Panel(Text(f"{line}\n{self.say('authenticated')}"), border_style="green"))
+
+    def refused(self, error: ApplianceError) -> None:
+        """Tell the other end: code, what happened, what clerk and operator do."""
+        text = error_text(error.code)
+        lines = (
+            f"refused   code: {error.code}",
+            text.title.in_language(self.language),
+            f"  {error.detail}",
+            f"{self.say('clerk')}: {text.clerk.in_language(self.language)}",
+            f"{self.say('operator')}: {text.operator.in_language(self.language)}",
+        )
+        self.console.print()
+        self.console.print(Panel(Text("\n".join(lines)), border_style="red"))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def _shortened(text: str, length: int = _SHOWN_COMMAND) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,1 @@
+"""What is believed: pure decisions over given bytes at a given time."""

@@ -1,0 +1,125 @@
+"""`jpki-appliance demo`, run as a user runs it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.cli.stage import Fault
+from tests.cli.conftest import Finished, run
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def document(finished: Finished) -> dict[str, Any]:
+    """Return the JSON document that *finished* printed, and nothing else."""
+    content: dict[str, Any] = json.loads(finished.stdout)
+    return content
+
+
+@pytest.mark.parametrize("mode", ["pinless", "pin"])
+def test_the_demonstration_ends_with_a_verified_token(mode: str) -> None:
+    """Both modes end authenticated, with a token that says how, and for which institution."""
+    finished = run("demo", "--json", "--mode", mode)
+    assert finished.returncode == 0, finished.stderr
+    told = document(finished)
+    assert (told["outcome"], told["mode"], told["institution_code"]) == ("authenticated", mode, "9912345")
+    assert told["revocation"] == "unchecked"
+    assert told["success"]["claims"]["mode"] == mode
+    assert told["success"]["token"].count(".") == 2
+    assert told["refusal"] is None
+    assert len(told["exchanges"]) == (2 if mode == "pinless" else 1)
+    assert len(told["institution_signatures"]) == (1 if mode == "pinless" else 0)
+
+
+def test_both_modes_have_one_shape() -> None:
+    """A program reads the same members, whatever the mode, and whether there is a result or not."""
+    pinless, pin = (document(run("demo", "--json", "--mode", mode)) for mode in ("pinless", "pin"))
+    refused = document(run("demo", "--json", "--fault", "foreign-ca"))
+    assert pinless.keys() == pin.keys() == refused.keys()
+    assert pinless["success"]["claims"].keys() == pin["success"]["claims"].keys()
+
+
+def test_unverified_steps_are_named_where_they_are_taken() -> None:
+    """What rests on unconfirmed assumptions says so step by step; the PIN's steps rest on none."""
+    pinless, pin = (document(run("demo", "--json", "--mode", mode)) for mode in ("pinless", "pin"))
+    steps = {
+        step["name"] for exchange in pinless["exchanges"] for step in exchange["steps"] if step["unverified"]
+    }
+    assert steps == {"load-body", "load-signature", "get-challenge", "present-signature", "sign"}
+    assert "holder-proof" in pinless["unverified"]
+    assert pin["unverified"] == []
+    assert not [step for exchange in pin["exchanges"] for step in exchange["steps"] if step["unverified"]]
+
+
+CODES = {
+    Fault.WRONG_INSTITUTION_KEY: "institution_key_mismatch",
+    Fault.FOREIGN_CA: "certificate_untrusted",
+    Fault.EXPIRED_CARD: "certificate_expired",
+    Fault.TAMPERED_SIGNATURE: "proof_invalid",
+    Fault.REMOVED: "card_removed",
+    Fault.PIN_FOR_PINLESS: "wrong_mode",
+}
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_each_fault_is_refused_with_its_own_code(fault: Fault) -> None:
+    """Whatever goes wrong ends with its own code, what to do in both languages, and exit status 1."""
+    finished = run("demo", "--json", "--fault", fault)
+    assert finished.returncode == 1, finished.stderr
+    told = document(finished)
+    assert (told["outcome"], told["success"]) == ("refused", None)
+    assert told["refusal"]["code"] == CODES[fault]
+    assert told["refusal"]["text"]["clerk"].keys() == {"en", "ja"}
+    assert len(set(CODES.values())) == len(Fault)
+
+
+def test_the_story_is_for_a_person() -> None:
+    """The story names each step, the unconfirmed ones among them, and ends with mode and institution code."""
+    finished = run("demo", "--language", "en")
+    assert finished.returncode == 0, finished.stderr
+    for words in (
+        "the card gives a random challenge",
+        "UNVERIFIED",
+        "authenticated",
+        "mode: pinless",
+        "9912345",
+    ):
+        assert words in finished.stdout
+    assert "revocation: unchecked" in finished.stdout
+    assert "31323334" not in finished.stdout
+
+
+def test_the_story_with_the_pin_shows_the_difference() -> None:
+    """With the PIN the two results on one card are laid side by side, and no PIN is shown."""
+    finished = run("demo", "--mode", "pin", "--language", "ja")
+    assert finished.returncode == 0, finished.stderr
+    assert "暗証番号なし" in finished.stdout
+    assert "identity_check" in finished.stdout.split("mode  ")[-1]
+    assert "31323334" not in finished.stdout
+
+
+def test_a_refusal_is_told_to_a_person() -> None:
+    """The story of a refusal says the code, and what clerk and operator do."""
+    finished = run("demo", "--fault", "expired-card", "--language", "en")
+    assert finished.returncode == 1
+    for words in ("certificate_expired", "Clerk:", "Operator:"):
+        assert words in finished.stdout
+
+
+def test_what_was_made_can_be_kept_and_used(tmp_path: Path) -> None:
+    """With --keep the folder stays, with a configuration and keys that only their owner can read."""
+    folder = tmp_path / "kept"
+    assert run("demo", "--json", "--keep", str(folder)).returncode == 0
+    assert (folder / "appliance.toml").exists()
+    for secret in (folder / "pseudonym.key", folder / "softhsm" / "user.pin", folder / "card" / "key.pem"):
+        assert secret.stat().st_mode & 0o077 == 0
+    again = run("demo", "--json", "--keep", str(folder))
+    assert again.returncode == 78
+    assert document(again)["refusal"]["code"] == "config_invalid"
+
+
+def test_a_fault_of_the_other_mode_is_wrong_usage() -> None:
+    """A combination that makes no sense is refused before anything is started."""
+    assert run("demo", "--mode", "pin", "--fault", "pin-for-pinless").returncode == 2

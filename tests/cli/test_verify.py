@@ -1,0 +1,76 @@
+"""`jpki-appliance verify`, with a token from the demonstration."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import run
+
+AUDIENCE = "reception.example.jp"
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a token and the key set it is verified with."""
+    folder = tmp_path_factory.mktemp("result")
+    success = json.loads(run("demo", "--json").stdout)["success"]
+    (folder / "token").write_text(success["token"] + "\n")
+    (folder / "jwks.json").write_text(json.dumps(success["jwks"]))
+    return folder
+
+
+def test_a_genuine_token_is_accepted_and_told(result: Path) -> None:
+    """A token that the appliance made verifies with nothing but its key set."""
+    finished = run(
+        "verify", str(result / "token"), "--jwks", str(result / "jwks.json"), "--audience", AUDIENCE
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["mode"] == "pinless"
+
+
+def test_a_token_comes_from_standard_input_too(result: Path) -> None:
+    """A dash stands for standard input."""
+    token = (result / "token").read_text()
+    finished = run("verify", "-", "--jwks", str(result / "jwks.json"), "--audience", AUDIENCE, text=token)
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--audience", "somebody.else"], "token_invalid"),
+        (["--audience", AUDIENCE, "--at", "2020-01-01T00:00:00Z"], "token_invalid"),
+    ],
+)
+def test_a_token_for_others_or_other_times_is_refused(options: list[str], code: str, result: Path) -> None:
+    """Audience and time count; the refusal has its code and exit status 1."""
+    finished = run("verify", str(result / "token"), "--jwks", str(result / "jwks.json"), *options)
+    assert finished.returncode == 1
+    assert f"[{code}]" in finished.stderr
+
+
+def test_a_tampered_token_is_refused(result: Path) -> None:
+    """One changed character in the claims is enough."""
+    header, claims, signature = (result / "token").read_text().strip().split(".")
+    changed = claims[:20] + ("A" if claims[20] != "A" else "B") + claims[21:]
+    finished = run(
+        "verify",
+        "-",
+        "--jwks",
+        str(result / "jwks.json"),
+        "--audience",
+        AUDIENCE,
+        text=f"{header}.{changed}.{signature}",
+    )
+    assert finished.returncode == 1
+    assert "[token_invalid]" in finished.stderr
+
+
+def test_a_key_set_that_is_none_is_named(result: Path) -> None:
+    """A file in the key set's place is an error of its own; a missing one a configuration error."""
+    token = str(result / "token")
+    none = run("verify", token, "--jwks", token, "--audience", AUDIENCE)
+    assert (none.returncode, "[jwks_invalid]" in none.stderr) == (1, True)
+    missing = run("verify", token, "--jwks", str(result / "nowhere"), "--audience", AUDIENCE)
+    assert (missing.returncode, "[config_invalid]" in missing.stderr) == (78, True)

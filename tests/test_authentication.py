@@ -1,0 +1,237 @@
+"""One authentication, from card to token, with a software card and nothing between."""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from appliance.authentication import (
+    Authentication,
+    Authenticator,
+    CheckMethod,
+    IdentityCheck,
+    Request,
+    converse,
+)
+from appliance.card.apdu import Response
+from appliance.card.cvc import check_chain
+from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
+from appliance.card.jpki import Mode
+from appliance.card.profile import shipped
+from appliance.errors import (
+    CertificateExpired,
+    HsmUnavailable,
+    IdentityCheckMissing,
+    InstitutionSignatureRefused,
+    PinRejected,
+    ProofInvalid,
+    WrongMode,
+)
+from appliance.simulator.card import SoftwareCard
+from appliance.simulator.faults import Answer, Fault, FaultyCard, PinForPinless, WrongSignature
+from appliance.simulator.holder_pki import HolderOptions
+from appliance.simulator.pki import Hierarchy
+from appliance.terminals.steps import perform
+from appliance.trust.certificates import Anchors
+
+VISUAL = IdentityCheck(CheckMethod.VISUAL, "operator-3")
+PINLESS = Request(Mode.PINLESS, "desk-1", VISUAL)
+PIN = Request(Mode.PIN, "desk-1")
+
+
+@dataclass(slots=True)
+class Terminal:
+    """A software card behind the far end of exchanges, and how many of them there were."""
+
+    card: FaultyCard
+    pin: str = "1234"
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    async def exchange(self, exchange: Exchange) -> tuple[Response, ...]:
+        """Do the steps on the card."""
+        self.exchanges.append(exchange)
+        return perform(exchange, self._transmit, lambda: self.pin)
+
+    def _transmit(self, command: bytes) -> bytes:
+        outcome = self.card.respond(command)
+        assert isinstance(outcome, Answer)
+        return outcome.octets
+
+
+@dataclass(slots=True)
+class Key:
+    """An institution key in memory, and how often it signed."""
+
+    private_key: rsa.RSAPrivateKey
+    signed: list[bytes] = field(default_factory=list)
+
+    async def sign_challenge(self, challenge: bytes) -> bytes:
+        """Sign as the HSM does."""
+        self.signed.append(challenge)
+        return self.private_key.sign(challenge, padding.PKCS1v15(), SHA256())
+
+
+class Written:
+    """Tokens that are only the words."""
+
+    async def issue(self, result: Authentication) -> str:
+        """Return what the token would say."""
+        return f"{result.holder.proved.mode} {result.identity_check.method} {result.standing.result}"
+
+
+@pytest.fixture(scope="session")
+def institution_key() -> rsa.RSAPrivateKey:
+    """Return the institution's key."""
+    return rsa.generate_private_key(65_537, 2_048)
+
+
+@pytest.fixture
+def key(institution_key: rsa.RSAPrivateKey) -> Key:
+    """Return a signer that counts."""
+    return Key(institution_key)
+
+
+@pytest.fixture
+def authenticator(hierarchy: Hierarchy, key: Key, now: datetime) -> Authenticator:
+    """Return an authenticator for the institution 9912345."""
+    leaf = hierarchy.issue_institution(key.private_key.public_key(), "9912345")
+    chain = check_chain(hierarchy.institution.intermediate, leaf, hierarchy.root_key)
+    anchors = Anchors(hierarchy.ca_certificates)
+    return Authenticator(
+        shipped("jpki-reference"),
+        chain,
+        anchors,
+        key,
+        Written(),
+        lambda: now,
+        lambda length: b"\x11" * length,
+    )
+
+
+def terminal(
+    hierarchy: Hierarchy, now: datetime, *faults: Fault, pin: str = "1234", **options: HolderOptions
+) -> Terminal:
+    """Return a terminal with a new card on it."""
+    card = FaultyCard(SoftwareCard(hierarchy.issue_card(now=now, **options)), faults)  # type: ignore[arg-type]
+    card.power_on()
+    return Terminal(card, pin)
+
+
+async def test_without_a_pin_it_takes_two_exchanges_and_one_signature(
+    authenticator: Authenticator, hierarchy: Hierarchy, key: Key, now: datetime
+) -> None:
+    """The card proves its holder to the institution in two round trips; the result says pinless and unchecked."""
+    at = terminal(hierarchy, now)
+    result, words = await authenticator.authenticate(PINLESS, at)
+    assert len(at.exchanges) == 2
+    assert [len(challenge) for challenge in key.signed] == [16]
+    assert result.holder.proved.institution_code == "9912345"
+    assert result.time == now
+    assert words == "pinless visual unchecked"
+
+
+async def test_with_the_pin_it_takes_one_exchange_and_no_signature(
+    authenticator: Authenticator, hierarchy: Hierarchy, key: Key, now: datetime
+) -> None:
+    """The holder's PIN needs no institution key, and one round trip."""
+    at = terminal(hierarchy, now)
+    _, words = await authenticator.authenticate(PIN, at)
+    assert len(at.exchanges) == 1
+    assert key.signed == []
+    assert words == "pin pin unchecked"
+
+
+@pytest.mark.parametrize("check", [None, IdentityCheck(CheckMethod.PIN, "desk-1")])
+async def test_pinless_without_an_identity_check_is_refused_before_anything(
+    check: IdentityCheck | None, authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """Nobody is authenticated without a PIN whom nobody has looked at; the card is not even touched."""
+    at = terminal(hierarchy, now)
+    with pytest.raises(IdentityCheckMissing):
+        await authenticator.authenticate(Request(Mode.PINLESS, "desk-1", check), at)
+    assert at.exchanges == []
+
+
+@pytest.mark.parametrize(("fault", "error"), [(WrongSignature(), ProofInvalid), (PinForPinless(), WrongMode)])
+async def test_a_lying_card_gets_no_token(
+    fault: Fault, error: type[Exception], authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """A tampered signature and a PIN proof in a PIN-less one's place are refused, each for its reason."""
+    with pytest.raises(error):
+        await authenticator.authenticate(PINLESS, terminal(hierarchy, now, fault))
+
+
+async def test_an_expired_card_gets_no_token(
+    authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """A perfect proof with an expired certificate is refused."""
+    options: HolderOptions = {"expired": True}
+    with pytest.raises(CertificateExpired):
+        await authenticator.authenticate(PINLESS, terminal(hierarchy, now, **options))  # type: ignore[arg-type]
+
+
+async def test_a_wrong_pin_is_tried_once(
+    authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """A wrong PIN costs one try and ends the authentication."""
+    at = terminal(hierarchy, now, pin="0000")
+    with pytest.raises(PinRejected) as caught:
+        await authenticator.authenticate(PIN, at)
+    assert caught.value.tries_left == 2
+
+
+async def test_another_key_than_the_certified_one_is_refused_by_the_card(
+    authenticator: Authenticator, hierarchy: Hierarchy, key: Key, now: datetime
+) -> None:
+    """Were the HSM's key another one, the card itself would refuse, and there would be no proof."""
+    key.private_key = hierarchy.institution.root_key
+    with pytest.raises(InstitutionSignatureRefused):
+        await authenticator.authenticate(PINLESS, terminal(hierarchy, now))
+
+
+class Unavailable:
+    """A signer without an HSM behind it."""
+
+    async def sign_challenge(self, challenge: bytes) -> bytes:
+        """Refuse."""
+        raise HsmUnavailable(f"no worker for {len(challenge)} bytes")
+
+
+async def test_a_signer_that_fails_ends_it_after_one_exchange(
+    authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """Without the HSM nothing more is asked of the card, and the reason reaches the caller."""
+    at = terminal(hierarchy, now)
+    with pytest.raises(HsmUnavailable):
+        await replace(authenticator, signer=Unavailable()).authenticate(PINLESS, at)
+    assert len(at.exchanges) == 1
+
+
+async def test_every_nonce_is_drawn_anew(
+    authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """The nonce the card signs comes from the random source, and differs in its last byte's top bit alone."""
+    at = terminal(hierarchy, now)
+    await authenticator.authenticate(PINLESS, at)
+    (sign,) = (step for step in at.exchanges[1].steps if step.name == "sign")
+    assert re.search(rb"\x11{31}\x91", sign.command.data)  # type: ignore[union-attr]
+
+
+async def test_a_leaking_channel_cannot_end_a_dialogue_as_if_it_had_succeeded() -> None:
+    """A StopIteration out of a card is an error, and never the dialogue's result."""
+
+    def dialogue() -> Dialogue[str]:
+        yield Exchange(())
+        yield InstitutionSignature(b"")
+        return "never"
+
+    class Leaking:
+        async def exchange(self, exchange: Exchange) -> tuple[Response, ...]:
+            nothing: list[tuple[Response, ...]] = [() for _ in exchange.steps]
+            return next(iter(nothing))
+
+    with pytest.raises(RuntimeError):
+        await converse(dialogue(), Leaking(), Key(rsa.generate_private_key(65_537, 2_048)))

@@ -1,0 +1,128 @@
+"""The configuration file: the annotated example, and what happens to every mistake in it."""
+
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.config import Settings, load
+from appliance.errors import ConfigInvalid
+from appliance.hsm.shipped import shipped
+
+EXAMPLE = shipped("appliance.toml").read_text()
+REQUIRED = [
+    line
+    for line in EXAMPLE.splitlines()
+    if line.startswith(
+        (
+            "intermediate",
+            "leaf",
+            "module",
+            "token",
+            "pin_file",
+            "authorities",
+            "name",
+            "alias",
+            "issuer",
+            "audience",
+        )
+    )
+]
+
+
+def written(folder: Path, text: str) -> Path:
+    """Return the path of a configuration file with *text*."""
+    path = folder / "appliance.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_annotated_example_names_every_setting_there_is(tmp_path: Path) -> None:
+    """Whoever reads the example has seen all settings; nothing can be set that it does not explain."""
+    configuration = load(written(tmp_path, EXAMPLE))
+    shown = msgspec.toml.decode(EXAMPLE)
+    known = {
+        section.name: {field.name for field in msgspec.structs.fields(section.type)}
+        for section in msgspec.structs.fields(Settings)
+    }
+    assert {name: set(table) for name, table in shown.items()} == known
+    assert configuration.settings.institution.profile == "jpki-reference"
+
+
+@pytest.mark.parametrize("line", REQUIRED)
+def test_what_is_called_required_is_required(line: str, tmp_path: Path) -> None:
+    """Without a required value the file is refused, and the message names it."""
+    with pytest.raises(ConfigInvalid, match=line.split(" = ", maxsplit=1)[0]):
+        load(written(tmp_path, EXAMPLE.replace(f"\n{line}\n", "\n", 1)))
+
+
+@pytest.mark.parametrize("section", ["institution", "hsm", "trust", "reader", "result"])
+def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
+    """An unknown key is a mistake, not a remark: it is refused by name."""
+    with pytest.raises(ConfigInvalid, match="wrokers"):
+        load(written(tmp_path, EXAMPLE.replace(f"[{section}]", f"[{section}]\nwrokers = 2", 1)))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("workers = 1", "workers = 0"), ("workers = 1", 'workers = "1"'), ("sign_seconds = 5.0", "sign_seconds = 0.0"),
+        ("challenges_per_minute = 600", "challenges_per_minute = -1"), ('alias = "desk-1"', 'alias = "Desk 1"'),
+        ("lifetime_seconds = 300", "lifetime_seconds = 1000000"), ('token = "jpki-appliance"', 'token = ""'),
+        ('authorities = ["authorities/ca-1.pem", "authorities/ca-2.pem"]', "authorities = []"), ("[trust]", "[trust"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_refused(good: str, bad: str, tmp_path: Path) -> None:
+    """Values out of their bounds, of another kind, and broken files are refused."""
+    assert good in EXAMPLE
+    with pytest.raises(ConfigInvalid):
+        load(written(tmp_path, EXAMPLE.replace(good, bad)))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """The message says which file cannot be read, and why."""
+    with pytest.raises(ConfigInvalid, match=r"nowhere\.toml cannot be read: No such file"):
+        load(tmp_path / "nowhere.toml")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """A folder with a configuration can be moved as one, also what the module is told of it."""
+    configuration = load(written(tmp_path, EXAMPLE))
+    assert configuration.path("a/b") == tmp_path / "a" / "b"
+    assert configuration.path("/a/b") == Path("/a/b")
+    assert configuration.hsm_environment == {"SOFTHSM2_CONF": str(tmp_path / "softhsm" / "softhsm2.conf")}
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """A secret file has to be its owner's alone."""
+    configuration = load(written(tmp_path, EXAMPLE))
+    secret = tmp_path / "pseudonym.key"
+    secret.write_bytes(b"secret")
+    secret.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    assert configuration.read_secret("pseudonym.key") == b"secret"
+    secret.chmod(0o640)
+    with pytest.raises(ConfigInvalid, match="chmod 600"):
+        configuration.read_secret("pseudonym.key")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    """A file larger than any that is meant is refused after its first part."""
+    configuration = load(written(tmp_path, EXAMPLE))
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigInvalid, match="larger"):
+        configuration.read("huge")
+
+
+@given(content=st.binary(max_size=200))
+def test_any_file_is_a_configuration_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """Any bytes raise ConfigInvalid, and nothing else."""
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigInvalid):
+        load(path)
