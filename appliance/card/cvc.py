@@ -5,29 +5,82 @@ The institution's card-verifiable certificates (CVC): parse, build, check a chai
       5F4E 820129  issuer reference (16) ‖ holder reference (16) ‖ 90 03 010001 ‖ 91 820100 modulus
       5F37 820100  signature, RSA PKCS#1 v1.5 with SHA-256 over the 297 body bytes
 
-They carry no dates, no extensions and no role; the issuer reference alone says where one belongs. The card
-takes each in two blocks and checks it with the key it trusted last (card facts 2.1, rulings 2 to 4 and 9).
+With an elliptic curve (hypothetical, ruling 28) the key is `86 61`, an uncompressed P-384 point, the signature r‖s
+of ECDSA with SHA-384, and the lengths follow. Certificates carry no dates, no extensions and no role; the issuer
+reference alone says where one belongs. The card takes each in two blocks and checks it with the key it trusted
+last (card facts 2.1, rulings 2 to 4 and 9).
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from appliance.card import algorithm
+from appliance.card.algorithm import Algorithm, PublicKey
 from appliance.card.tlv import Tlv, header
 from appliance.errors import CardAnswerMalformed, CvcChainInvalid, CvcMalformed
 
-LENGTH: Final = 568
-BODY_LENGTH: Final = 297
-SIGNATURE_LENGTH: Final = 256
-BLOCK_1_LENGTH: Final = LENGTH - 5 - SIGNATURE_LENGTH
 EXPONENT: Final = 65_537
 
-_CERTIFICATE, _BODY, _SIGNATURE, _EXPONENT, _MODULUS = 0x7F21, 0x5F4E, 0x5F37, 0x90, 0x91
+_CERTIFICATE, _BODY, _SIGNATURE = 0x7F21, 0x5F4E, 0x5F37
+_EXPONENT, _MODULUS, _POINT = 0x90, 0x91, 0x86
 _REFERENCES: Final = 32
 _MODULUS_LENGTH: Final = 256
+_POINT_LENGTH: Final = 97
+
+
+class Shape(StrEnum):
+    """What a certificate looks like, by the algorithm of the key in it. Its issuer's is the same."""
+
+    RSA_2048 = "cvc-rsa-2048"
+    P384 = "cvc-p384"
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What the certified key, and the issuer's, sign with."""
+        return {
+            Shape.RSA_2048: Algorithm.RSA_2048_PKCS1_SHA256,
+            Shape.P384: Algorithm.ECDSA_P384_SHA384,
+        }[self]
+
+    @property
+    def body_length(self) -> int:
+        """How many bytes are signed."""
+        return {Shape.RSA_2048: 297, Shape.P384: 131}[self]
+
+    @property
+    def signature_length(self) -> int:
+        """How many bytes a signature has."""
+        return algorithm.SIGNATURE_LENGTH[self.algorithm]
+
+    @property
+    def block_1_start(self) -> bytes:
+        """The headers that block 1 begins with; the body follows."""
+        body = header(_BODY, self.body_length)
+        return header(_CERTIFICATE, len(body) + self.body_length + self.block_2_length) + body
+
+    @property
+    def block_1_length(self) -> int:
+        """How many bytes block 1 has."""
+        return len(self.block_1_start) + self.body_length
+
+    @property
+    def block_2_start(self) -> bytes:
+        """The header that block 2 begins with; the signature follows."""
+        return header(_SIGNATURE, self.signature_length)
+
+    @property
+    def block_2_length(self) -> int:
+        """How many bytes block 2 has."""
+        return len(self.block_2_start) + self.signature_length
+
+    @property
+    def length(self) -> int:
+        """How many bytes a certificate file has."""
+        return self.block_1_length + self.block_2_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +110,53 @@ class Body:
 
     issuer: KeyReference
     holder: KeyReference
-    modulus: int
+    public_key: PublicKey
 
     def __post_init__(self) -> None:
-        if self.modulus.bit_length() != _MODULUS_LENGTH * 8 or not self.modulus % 2:
-            raise CvcMalformed("the modulus is not an RSA-2048 one")
+        if algorithm.of_key(self.public_key) is None:
+            raise CvcMalformed("the certified key is neither RSA-2048 nor P-384")
+        if isinstance(self.public_key, rsa.RSAPublicKey):
+            numbers = self.public_key.public_numbers()
+            if numbers.e != EXPONENT or not numbers.n % 2:
+                raise CvcMalformed("the certified key is not an RSA-2048 one with the exponent 65537")
 
     @property
-    def public_key(self) -> rsa.RSAPublicKey:
-        """The certified key."""
-        return rsa.RSAPublicNumbers(EXPONENT, self.modulus).public_key()
+    def shape(self) -> Shape:
+        """What the certificate looks like."""
+        return Shape.RSA_2048 if isinstance(self.public_key, rsa.RSAPublicKey) else Shape.P384
 
     def to_bytes(self) -> bytes:
-        """Return the 297 bytes that are signed."""
-        exponent = Tlv(_EXPONENT, EXPONENT.to_bytes(3)).to_bytes()
-        modulus = Tlv(_MODULUS, self.modulus.to_bytes(_MODULUS_LENGTH)).to_bytes()
-        return self.issuer.octets + self.holder.octets + exponent + modulus
+        """Return the bytes that are signed."""
+        return self.issuer.octets + self.holder.octets + _key_to_bytes(self.public_key)
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Self:
         """Return the body that *encoded* is, or raise CvcMalformed."""
-        if len(encoded) != BODY_LENGTH:
-            raise CvcMalformed(f"a certificate body has {BODY_LENGTH} bytes, not {len(encoded)}")
-        modulus = int.from_bytes(encoded[-_MODULUS_LENGTH:])
-        body = cls(KeyReference(encoded[:16]), KeyReference(encoded[16:_REFERENCES]), modulus)
+        issuer, holder = KeyReference(encoded[:16]), KeyReference(encoded[16:_REFERENCES])
+        body = cls(issuer, holder, _key_from_bytes(encoded[_REFERENCES:]))
         if body.to_bytes() != encoded:
             raise CvcMalformed("the public key in the certificate has not the one shape the card takes")
         return body
+
+
+def _key_to_bytes(key: PublicKey) -> bytes:
+    if isinstance(key, rsa.RSAPublicKey):
+        numbers = key.public_numbers()
+        modulus = Tlv(_MODULUS, numbers.n.to_bytes(_MODULUS_LENGTH)).to_bytes()
+        return Tlv(_EXPONENT, numbers.e.to_bytes(3)).to_bytes() + modulus
+    return Tlv(_POINT, key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)).to_bytes()
+
+
+def _key_from_bytes(encoded: bytes) -> PublicKey:
+    """Return the key whose last bytes *encoded* ends with; the caller compares the rest."""
+    try:
+        if len(encoded) == Shape.RSA_2048.body_length - _REFERENCES:
+            return rsa.RSAPublicNumbers(EXPONENT, int.from_bytes(encoded[-_MODULUS_LENGTH:])).public_key()
+        if len(encoded) == Shape.P384.body_length - _REFERENCES:
+            return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), encoded[-_POINT_LENGTH:])
+    except ValueError as error:
+        raise CvcMalformed("the certificate holds no public key") from error
+    raise CvcMalformed(f"a certificate body does not have {_REFERENCES + len(encoded)} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +167,11 @@ class Certificate:
     signature: bytes
 
     def __post_init__(self) -> None:
-        if len(self.signature) != SIGNATURE_LENGTH:
-            raise CvcMalformed(f"a certificate signature has {SIGNATURE_LENGTH} bytes")
+        if len(self.signature) != self.body.shape.signature_length:
+            raise CvcMalformed(f"a certificate signature does not have {len(self.signature)} bytes")
 
     def to_bytes(self) -> bytes:
-        """Return the 568 bytes of a certificate file."""
+        """Return the bytes of a certificate file: 568 with an RSA key."""
         content = Tlv(_BODY, self.body.to_bytes()).to_bytes() + Tlv(_SIGNATURE, self.signature).to_bytes()
         return Tlv(_CERTIFICATE, content).to_bytes()
 
@@ -118,23 +191,17 @@ class Certificate:
     def blocks(self) -> tuple[bytes, bytes]:
         """The two parts in which the card takes the certificate: headers with body, then signature."""
         encoded = self.to_bytes()
-        return encoded[:BLOCK_1_LENGTH], encoded[BLOCK_1_LENGTH:]
+        return encoded[: self.body.shape.block_1_length], encoded[self.body.shape.block_1_length :]
 
-    def verify(self, issuer_key: rsa.RSAPublicKey) -> None:
-        """Raise CvcChainInvalid unless *issuer_key* made the signature."""
-        try:
-            issuer_key.verify(self.signature, self.body.to_bytes(), padding.PKCS1v15(), SHA256())
-        except InvalidSignature as error:
+    def verify(self, issuer_key: PublicKey) -> None:
+        """Raise CvcChainInvalid unless *issuer_key*, of the same algorithm, made the signature."""
+        if not algorithm.verified(
+            self.body.shape.algorithm, issuer_key, self.signature, self.body.to_bytes()
+        ):
             raise CvcChainInvalid(
                 f"the certificate of {self.body.holder.code} was not signed by the key of "
                 f"{self.body.issuer.code} that it names"
-            ) from error
-
-
-BLOCK_1_START: Final = header(_CERTIFICATE, LENGTH - 5) + header(_BODY, BODY_LENGTH)
-"""The headers that block 1 begins with."""
-BLOCK_2_START: Final = header(_SIGNATURE, SIGNATURE_LENGTH)
-"""The header that block 2 begins with."""
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +217,12 @@ class Chain:
         return self.leaf.body.holder.code
 
     @property
-    def public_key(self) -> rsa.RSAPublicKey:
+    def public_key(self) -> PublicKey:
         """The institution's key, whose private half the HSM must hold."""
         return self.leaf.body.public_key
 
 
-def check_chain(
-    intermediate: Certificate, leaf: Certificate, root_key: rsa.RSAPublicKey | None = None
-) -> Chain:
+def check_chain(intermediate: Certificate, leaf: Certificate, root_key: PublicKey | None = None) -> Chain:
     """
     Return the chain of the two, or raise CvcChainInvalid.
 

@@ -10,10 +10,10 @@ asked for the other: that is another request (ruling 6).
 
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Final, TypeAlias
 
 from appliance.card import tlv
+from appliance.card.algorithm import digest
 from appliance.card.apdu import SUCCESS, Command, Response
 from appliance.card.cvc import Certificate, Chain
 from appliance.card.dialogue import Dialogue, Step, VerifyHolder, exchange, institution_signature
@@ -122,7 +122,9 @@ def with_pin(profile: Profile, nonce: Nonce, *, last_try: bool = False) -> Dialo
     The tries left are queried first, and a single one is not used unless *last_try* allows it. Raises
     PinRejected, PinBlocked, PinLastTry, and what `pinless` raises for the steps they share.
     """
-    digest_info = DIGEST_INFO_SHA256 + sha256(nonce.octets).digest()
+    hashed = digest(profile.proof.algorithm, nonce.octets)
+    if profile.proof.input_with_pin == "digest-info":
+        hashed = DIGEST_INFO_SHA256 + hashed
     pin = profile.pin
     enough_tries = range(_TRIES + (1 if last_try else 2), _TRIES + 16)
     return (
@@ -134,7 +136,7 @@ def with_pin(profile: Profile, nonce: Nonce, *, last_try: bool = False) -> Dialo
             Step("query-pin", pin.verify.command(), frozenset({SUCCESS, *enough_tries})),
             VerifyHolder("verify-holder", pin.verify, pin.digits),
             _select("select-key", profile.files.key),
-            Step("sign", profile.proof.sign_with_pin.command(digest_info, le=_READ)),
+            Step("sign", profile.proof.sign_with_pin.command(hashed, le=_READ)),
         )
     )
 

@@ -7,13 +7,14 @@ make the institution key or a proof worth less than promised.
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from importlib import resources
 from typing import Annotated, Final, Literal, Self
 
 import msgspec
 
+from appliance.card.algorithm import SIGNATURE_LENGTH, UNHASHED, Algorithm
 from appliance.card.apdu import Command
+from appliance.card.cvc import Shape
 from appliance.errors import ProfileInvalid, ProfileUnsafe
 
 LONGEST_CHALLENGE: Final = 32
@@ -70,19 +71,6 @@ class StatusWord(_Octets):
         return int.from_bytes(self)
 
 
-class Algorithm(StrEnum):
-    """Signature algorithms that a profile may name. Those of UNHASHED are known only to be refused."""
-
-    RSA_2048_PKCS1_SHA256 = "rsa-2048-pkcs1-sha256"
-    RSA_2048_PKCS1 = "rsa-2048-pkcs1"
-    RSA_2048_RAW = "rsa-2048-raw"
-
-
-UNHASHED: Final = frozenset({Algorithm.RSA_2048_PKCS1, Algorithm.RSA_2048_RAW})
-"""The card could choose what the key signs: a digest of any document would do as a challenge."""
-SIGNATURE_LENGTH: Final = {Algorithm.RSA_2048_PKCS1_SHA256: 256}
-
-
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all tables of a profile have in common."""
 
@@ -107,7 +95,7 @@ class Files(_Table, frozen=True):
 class Institution(_Table, frozen=True):
     """How the institution proves itself to the card."""
 
-    certificate: Literal["cvc-rsa-2048"]
+    certificate: Shape
     load_body: Header
     load_signature: Header
     get_challenge: Header
@@ -123,7 +111,10 @@ class Proof(_Table, frozen=True):
     nonce_length: Annotated[int, msgspec.Meta(ge=1, le=128)]
     sign_pinless: Header
     message_pinless: Literal["nonce-institution-code"]
+    """What the card hashes and signs without a PIN."""
     sign_with_pin: Header
+    input_with_pin: Literal["digest-info", "digest"]
+    """In which form the card is given the nonce's hash where the PIN was entered."""
 
 
 class Pin(_Table, frozen=True):
@@ -132,6 +123,19 @@ class Pin(_Table, frozen=True):
     verify: Header
     digits: Annotated[int, msgspec.Meta(ge=4, le=16)]
     blocked: tuple[StatusWord, ...]
+
+
+class Surface(_Table, frozen=True):
+    """The surface application (券面事項確認AP), as far as it holds the card's front. No file with the My Number."""
+
+    aid: ApplicationId
+    front: FileId
+    certificate: FileId
+    verification_number: FileId
+    """照合番号B."""
+    key: FileId
+    verify: Header
+    sign: Header
 
 
 class Profile(_Table, frozen=True):
@@ -145,6 +149,7 @@ class Profile(_Table, frozen=True):
     institution: Institution
     proof: Proof
     pin: Pin
+    surface: Surface
 
     @property
     def proof_length(self) -> int:
@@ -175,6 +180,17 @@ class Profile(_Table, frozen=True):
             )
         if self.proof.algorithm in UNHASHED:
             raise ProfileUnsafe(f"proof.algorithm {self.proof.algorithm} signs without hashing")
+        if self.institution.certificate.algorithm is not self.institution.algorithm:
+            raise ProfileInvalid(
+                f"institution.algorithm {self.institution.algorithm} does not go with a key in a certificate "
+                f"of the shape {self.institution.certificate}"
+            )
+        if (self.proof.input_with_pin == "digest-info") is not (
+            self.proof.algorithm is Algorithm.RSA_2048_PKCS1_SHA256
+        ):
+            raise ProfileInvalid(
+                f"proof.input_with_pin {self.proof.input_with_pin} does not go with {self.proof.algorithm}"
+            )
         if self.proof.nonce_length < SHORTEST_NONCE:
             raise ProfileUnsafe(
                 f"proof.nonce_length {self.proof.nonce_length} is under {SHORTEST_NONCE}: nonces could repeat"

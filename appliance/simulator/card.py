@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from appliance.card.apdu import SUCCESS, Command, CommandMalformed, Response
-from appliance.card.cvc import SIGNATURE_LENGTH
+from appliance.card.cvc import Shape
 from appliance.simulator.card_data import CardData
 from appliance.simulator.files import SFI_FILES, Anchor, Application, Data, File, Holds, Pin, Shut, SigningKey
 from appliance.simulator.institution import InstitutionAuthentication, TrustAnchor
@@ -213,7 +213,7 @@ class SoftwareCard:
         require((command.p1, command.p2) == (0x00, 0x80), Status.WRONG_PARAMETERS)
         self._require_anchor()
         require(
-            len(command.data) == SIGNATURE_LENGTH and command.le in {None, _EXTENDED_LE}, Status.WRONG_LENGTH
+            len(command.data) == Shape.RSA_2048.signature_length and command.le in {None, _EXTENDED_LE}, Status.WRONG_LENGTH
         )
         self._institution.authenticate(command.data)
         return b""

@@ -9,19 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from appliance.card.cvc import (
-    BLOCK_1_LENGTH,
-    BLOCK_1_START,
-    BLOCK_2_START,
-    SIGNATURE_LENGTH,
-    Body,
-    Certificate,
-    KeyReference,
-)
+from appliance.card.algorithm import PublicKey, verified
+from appliance.card.cvc import Body, Certificate, KeyReference, Shape
 from appliance.errors import CvcChainInvalid, CvcMalformed
 from appliance.simulator.status import Status, refuse, require
 
@@ -29,7 +20,7 @@ CHALLENGE_LENGTH: Final = 16
 """UNVERIFIED: the reference profile's choice."""
 
 _CHAIN_LENGTH: Final = 2
-_BLOCK_2_LENGTH: Final = len(BLOCK_2_START) + SIGNATURE_LENGTH
+_SHAPE: Final = Shape.RSA_2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +51,32 @@ class InstitutionAuthentication:
 
     def load_first_block(self, block: bytes) -> None:
         """Keep the body in *block* until its signature comes. The caller has ended the authentication."""
-        require(len(block) == BLOCK_1_LENGTH and block.startswith(BLOCK_1_START), Status.WRONG_LENGTH)
+        require(
+            len(block) == _SHAPE.block_1_length and block.startswith(_SHAPE.block_1_start),
+            Status.WRONG_LENGTH,
+        )
         try:
-            self.pending = Body.from_bytes(block[len(BLOCK_1_START) :])
+            self.pending = Body.from_bytes(block[len(_SHAPE.block_1_start) :])
         except CvcMalformed:
             refuse(Status.WRONG_LENGTH)  # block 1 is judged by its shape alone (ruling 4)
 
     def load_last_block(self, block: bytes, anchor: TrustAnchor) -> None:
         """Check the pending body with the signature in *block*, and trust its key from now on (rulings 3, 4)."""
         body, self.pending = self.pending, None
-        require(len(block) == _BLOCK_2_LENGTH and block.startswith(BLOCK_2_START), Status.WRONG_LENGTH)
+        require(
+            len(block) == _SHAPE.block_2_length and block.startswith(_SHAPE.block_2_start),
+            Status.WRONG_LENGTH,
+        )
         if body is None:
             refuse(Status.CONDITIONS_NOT_SATISFIED)
         chain, issuer_key = self._place(body, anchor)
         try:
-            Certificate(body, block[len(BLOCK_2_START) :]).verify(issuer_key)
+            Certificate(body, block[len(_SHAPE.block_2_start) :]).verify(issuer_key)
         except CvcChainInvalid:
             refuse(Status.WRONG_DATA)
         self.chain = chain
 
-    def _place(self, body: Body, anchor: TrustAnchor) -> tuple[tuple[Body, ...], rsa.RSAPublicKey]:
+    def _place(self, body: Body, anchor: TrustAnchor) -> tuple[tuple[Body, ...], PublicKey]:
         """Return the chain that *body* would make, and the key it must be signed with; its issuer alone decides."""
         if self.chain and body.issuer == self.chain[-1].holder:
             require(
@@ -96,8 +93,7 @@ class InstitutionAuthentication:
         if challenge is None or len(challenge) != CHALLENGE_LENGTH or len(self.chain) != _CHAIN_LENGTH:
             refuse(Status.CONDITIONS_NOT_SATISFIED)
         leaf = self.chain[-1]
-        try:
-            leaf.public_key.verify(signature, challenge, padding.PKCS1v15(), SHA256())
-        except InvalidSignature:
-            refuse(Status.AUTHENTICATION_FAILED)
+        require(
+            verified(_SHAPE.algorithm, leaf.public_key, signature, challenge), Status.AUTHENTICATION_FAILED
+        )
         self.code = leaf.holder.code.encode("ascii")

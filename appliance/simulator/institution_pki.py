@@ -64,5 +64,5 @@ def certify(
     issuer: KeyReference, issuer_key: rsa.RSAPrivateKey, holder: KeyReference, holder_key: rsa.RSAPublicKey
 ) -> Certificate:
     """Return the certificate by which *issuer*, with *issuer_key*, says that *holder* has *holder_key*."""
-    body = Body(issuer, holder, holder_key.public_numbers().n)
+    body = Body(issuer, holder, holder_key)
     return Certificate(body, issuer_key.sign(body.to_bytes(), padding.PKCS1v15(), SHA256()))

@@ -30,8 +30,8 @@ def institution() -> Institution:
     """Return an institution with the code 9912345."""
     root, intermediate, leaf = (rsa.generate_private_key(65_537, 2_048) for _ in range(3))
     names = [KeyReference.of(code) for code in ("0000001", "0000002", "9912345")]
-    above = Body(names[0], names[1], intermediate.public_key().public_numbers().n)
-    below = Body(names[1], names[2], leaf.public_key().public_numbers().n)
+    above = Body(names[0], names[1], intermediate.public_key())
+    below = Body(names[1], names[2], leaf.public_key())
     chain = check_chain(sign(above, root), sign(below, intermediate), root.public_key())
     return Institution(root, intermediate, leaf, chain)
 

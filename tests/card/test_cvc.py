@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.card.cvc import LENGTH, Certificate, KeyReference, check_chain
+from appliance.card.cvc import Certificate, KeyReference, Shape, check_chain
 from appliance.errors import CvcChainInvalid, CvcMalformed
 from tests.card.conftest import Institution, sign
 
@@ -19,7 +19,7 @@ def test_the_real_intermediate_certificate_is_read() -> None:
     certificate = Certificate.from_bytes(REAL)
     assert certificate.body.issuer.octets == b"9200073\x08\x050010000"
     assert certificate.body.holder.code == "9299774"
-    assert certificate.body.public_key.key_size == 2_048
+    assert certificate.body.shape is Shape.RSA_2048
     assert certificate.to_bytes() == REAL
 
 
@@ -41,7 +41,7 @@ def test_any_bytes_are_a_certificate_or_refused(encoded: bytes) -> None:
     assert certificate.to_bytes() == encoded
 
 
-@given(st.integers(0, LENGTH - 1), st.integers(1, 255))
+@given(st.integers(0, Shape.RSA_2048.length - 1), st.integers(1, 255))
 def test_any_changed_byte_is_noticed(position: int, change: int) -> None:
     """One byte changed in a real certificate is refused, or is plain in what was read: nothing is normalised."""
     encoded = bytearray(REAL)

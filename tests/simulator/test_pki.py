@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from appliance.card.cvc import LENGTH, Certificate, check_chain
+from appliance.card.cvc import Certificate, Shape, check_chain
 from appliance.errors import ConfigInvalid, CvcMalformed
 from appliance.simulator.card_data import CardData
 from appliance.simulator.holder_pki import (
@@ -262,7 +262,7 @@ def test_folder(hierarchy: Hierarchy, hierarchy_folder: Path) -> None:
     assert len(modes) == 5
     assert set(modes.values()) == {0o600}
     encoded = (hierarchy_folder / "institution" / "intermediate.cvc").read_bytes()
-    assert len(encoded) == LENGTH
+    assert len(encoded) == Shape.RSA_2048.length
     assert Certificate.from_bytes(encoded) == hierarchy.institution.intermediate
     assert "Public-Key" in openssl(
         "pkey", "-pubin", "-noout", "-text", "-in", hierarchy_folder / "institution" / "root.pem"
