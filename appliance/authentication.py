@@ -118,7 +118,7 @@ class Authenticator:
         """
         identity_check = request.require_identity_check()
         nonce = Nonce.from_random(self.random(self.profile.proof.nonce_length))
-        expected = Expectation(request.mode, nonce, self.chain.institution_code)
+        expected = Expectation(request.mode, nonce, self.chain.institution_code, self.profile.proof.algorithm)
         answer = await converse(self._dialogue(request, nonce), card, self.signer)
         now = self.clock()
         holder = proof.verify(answer, expected, self.anchors, now)

@@ -12,7 +12,8 @@ under the same code. A leaf exists only where a caller acts differently on it.
     │   └── PinError         pin_rejected, pin_blocked, pin_last_try, pin_cancelled
     ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*
     ├── HsmError             where keys live: absent, unsafe, late, refusing
-    └── TokenError           token_invalid, jwks_invalid
+    ├── TokenError           token_invalid, jwks_invalid
+    └── CeremonyError        ceremony_plan_invalid, ceremony_refused, ceremony_unfinished, transcript_invalid
 
 Foreign exceptions are mapped where they arise, always with `from`. Misuse of our own functions is a bug and
 raises ValueError or TypeError instead.
@@ -223,6 +224,40 @@ class PinCancelled(PinError):
     code = "pin_cancelled"
 
 
+class CardWithoutFront(CardError):
+    """There is no front to read: a phone, or another kind of card."""
+
+    code = "card_without_front"
+
+
+class VerificationNumberInvalid(CardError):
+    """What was given for 照合番号B is not one; no try was used."""
+
+    code = "verification_number_invalid"
+
+
+class VerificationNumberRejected(CardError):
+    """照合番号B was not this card's; *tries_left* remain."""
+
+    code = "verification_number_rejected"
+
+    def __init__(self, tries_left: int) -> None:
+        super().__init__(f"the card refused the verification number; tries left: {tries_left}")
+        self.tries_left = tries_left
+
+
+class VerificationNumberBlocked(CardError):
+    """No try of 照合番号B is left; the front cannot be read any more."""
+
+    code = "verification_number_blocked"
+
+
+class VerificationNumberLastTry(CardError):
+    """One try of 照合番号B is left, and the request did not say that it may be used."""
+
+    code = "verification_number_last_try"
+
+
 # --- what the answer is worth ----------------------------------------------------------------------------
 
 
@@ -276,6 +311,18 @@ class CertificateNotYetValid(TrustError):
     """The holder's certificate begins in the future: a wrong clock, or a wrong certificate."""
 
     code = "certificate_not_yet_valid"
+
+
+class FrontNotGenuine(TrustError):
+    """The front's signatures do not hold, or the card cannot prove that the front is its own."""
+
+    code = "front_not_genuine"
+
+
+class FrontImageUnreadable(TrustError):
+    """An image on the front cannot be shown."""
+
+    code = "front_image_unreadable"
 
 
 # --- where keys live -------------------------------------------------------------------------------------
@@ -348,9 +395,15 @@ class HsmRequestRefused(HsmError):
 
 
 class HsmTimeout(HsmError):
-    """No answer within the deadline; the worker was ended."""
+    """No answer within the deadline, and nobody knows whether there is a signature."""
 
     code = "hsm_timeout"
+
+
+class HsmBusy(HsmError):
+    """Too many requests wait for the HSM; nothing was signed, and the same request may come again."""
+
+    code = "hsm_busy"
 
 
 class HsmUnavailable(HsmError):
@@ -376,6 +429,38 @@ class JwksInvalid(TokenError):
     """The JWKS file is not a set of public keys of ours."""
 
     code = "jwks_invalid"
+
+
+# --- ceremonies ------------------------------------------------------------------------------------------
+
+
+class CeremonyError(ApplianceError):
+    """A ceremony was not held, or what is left of one does not prove it."""
+
+
+class CeremonyPlanInvalid(CeremonyError):
+    """The plan of a ceremony is missing, unreadable or wrong."""
+
+    code = "ceremony_plan_invalid"
+    exit_status = EX_CONFIG
+
+
+class CeremonyRefused(CeremonyError):
+    """The plan is in order, but not the reviewed one, or its effects would replace what is there."""
+
+    code = "ceremony_refused"
+
+
+class CeremonyUnfinished(CeremonyError):
+    """An earlier run of the same ceremony was interrupted and has left keys in the token."""
+
+    code = "ceremony_unfinished"
+
+
+class TranscriptInvalid(CeremonyError):
+    """A transcript is not what its keys have signed, or does not show what it has to."""
+
+    code = "transcript_invalid"
 
 
 def _leaves(branch: type[ApplianceError]) -> dict[str, type[ApplianceError]]:

@@ -85,6 +85,7 @@ class Files(_Table, frozen=True):
     """Elementary files of the JPKI application."""
 
     token_info: FileId
+    presence: FileId
     certificate: FileId
     authority: FileId
     anchor: FileId

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import (
     Criticality,
     ExtensionPolicy,
@@ -22,6 +22,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
+from appliance.card.algorithm import PublicKey
 from appliance.errors import (
     CertificateExpired,
     CertificateMalformed,
@@ -35,6 +36,8 @@ USER_AUTHENTICATION: Final = x509.ObjectIdentifier("1.2.392.200149.8.5.1.3.30")
 """Policy of certificates for user authentication (利用者証明用), card facts 3.2."""
 SMALLEST_MODULUS: Final = 2048
 """Bits. The path builder holds issuers to its own minimum, and leaves the holder's key to us."""
+CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+"""Curves that a holder's key may be on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,11 @@ class HolderCertificate:
     issuer: x509.Certificate
 
     @property
-    def public_key(self) -> rsa.RSAPublicKey:
-        """The holder's key; its type was checked with the certificate."""
+    def public_key(self) -> PublicKey:
+        """The holder's key; its kind was checked with the certificate."""
         key = self.certificate.public_key()
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise TypeError("a holder's key is an RSA key")
+        if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+            raise TypeError("a holder's key is an RSA or an elliptic curve key")
         return key
 
     @property
@@ -99,8 +102,8 @@ def verify(certificate: x509.Certificate, anchors: Anchors, now: datetime) -> Ho
       1. one of *anchors*, valid at *now*, signed it: otherwise CertificateUntrusted;
       2. it is valid at *now*: otherwise CertificateExpired or CertificateNotYetValid;
       3. it is an end entity for user authentication: a critical key usage of digitalSignature and nothing
-         that issues, the JPKI policy, no other critical extension, an RSA key of at least 2,048 bits:
-         otherwise CertificateUnsuitable.
+         that issues, the JPKI policy, no other critical extension, an RSA key of at least 2,048 bits or one
+         on P-256 or P-384: otherwise CertificateUnsuitable.
 
     Revocation is the caller's duty.
     """
@@ -149,8 +152,10 @@ def _signs_and_does_not_issue(_: Policy, certificate: x509.Certificate, usage: x
     if not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
         raise ValueError("key usage is not that of an end entity that signs")
     key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < SMALLEST_MODULUS:
-        raise ValueError("the key is not an RSA key of at least 2,048 bits")
+    strong_rsa = isinstance(key, rsa.RSAPublicKey) and key.key_size >= SMALLEST_MODULUS
+    known_curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, CURVES)
+    if not (strong_rsa or known_curve):
+        raise ValueError("the key is neither RSA of at least 2,048 bits nor on a curve that is allowed")
 
 
 def _is_for_user_authentication(

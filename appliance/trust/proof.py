@@ -8,24 +8,26 @@ the other mode is an error of its own, never a success (reference profile 2).
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-
+from appliance.card.algorithm import Algorithm, fits, verified
 from appliance.card.jpki import HolderProof, Mode
 from appliance.card.nonce import Nonce
-from appliance.errors import ProofInvalid, WrongMode
+from appliance.errors import CertificateUnsuitable, ProofInvalid, WrongMode
 from appliance.trust import certificates
 from appliance.trust.certificates import Anchors, HolderCertificate
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the card was asked to sign: *nonce*, in *mode*, and the institution's code where it is PIN-less."""
+    """
+    What the card was asked to sign: *nonce*, in *mode*, with the institution's code where it is PIN-less.
+
+    *algorithm* is what the card profile says that holders sign with.
+    """
 
     mode: Mode
     nonce: Nonce
     institution_code: str
+    algorithm: Algorithm
 
     def message(self, mode: Mode) -> bytes:
         """Return the bytes that a card signs in *mode*."""
@@ -50,27 +52,26 @@ def verify(proof: HolderProof, expected: Expectation, anchors: Anchors, now: dat
 
     Checks, in this order, and nothing else:
       1. the certificate is one that can be believed at *now* (`certificates.verify`);
-      2. the proof is for our nonce, and its signature over exactly our message in the expected mode;
+      2. its key is one for the expected algorithm: otherwise CertificateUnsuitable;
+      3. the proof is for our nonce, and its signature over exactly our message in the expected mode;
          WrongMode if it is over the other mode's message, else ProofInvalid.
 
     Revocation is the caller's duty: `authentication` asks for it next.
     """
     certificate = certificates.verify(certificates.parse(proof.certificate), anchors, now)
+    if not fits(expected.algorithm, certificate.public_key):
+        raise CertificateUnsuitable(
+            f"the holder's key is not one for {expected.algorithm}, as the profile says"
+        )
     if proof.nonce != expected.nonce:
         raise ProofInvalid("the proof is for another nonce than the one that was asked for")
-    if _signed(certificate.public_key, proof.signature, expected.message(expected.mode)):
+
+    def proves(mode: Mode) -> bool:
+        return verified(expected.algorithm, certificate.public_key, proof.signature, expected.message(mode))
+
+    if proves(expected.mode):
         return Holder(expected, certificate)
-    for other in Mode:
-        if other is not expected.mode and _signed(
-            certificate.public_key, proof.signature, expected.message(other)
-        ):
+    for other in set(Mode) - {expected.mode}:
+        if proves(other):
             raise WrongMode(f"asked for a proof in mode '{expected.mode}', got one in mode '{other}'")
     raise ProofInvalid("the card's signature is not over the message that was asked for")
-
-
-def _signed(key: rsa.RSAPublicKey, signature: bytes, message: bytes) -> bool:
-    try:
-        key.verify(signature, message, padding.PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return True

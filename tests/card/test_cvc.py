@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.card.cvc import Certificate, KeyReference, Shape, check_chain
+from appliance.card.cvc import Body, Certificate, KeyReference, Shape, check_chain
 from appliance.errors import CvcChainInvalid, CvcMalformed
 from tests.card.conftest import Institution, sign
+from tests.card.test_algorithm import by_curve
 
 REAL = bytes.fromhex((Path(__file__).parents[1] / "vectors" / "intermediate-cvc.hex").read_text())
 
@@ -90,3 +92,37 @@ def test_a_leaf_of_another_issuer_is_refused(institution: Institution) -> None:
     forged = sign(chain.leaf.body, institution.leaf_key)
     with pytest.raises(CvcChainInvalid, match="not signed"):
         check_chain(chain.intermediate, forged)
+
+
+def test_a_chain_on_p384_has_its_own_lengths() -> None:
+    """With an elliptic curve the lengths follow from the key, and the blocks are still the whole (ruling 28)."""
+    keys = [ec.generate_private_key(ec.SECP384R1()) for _ in range(2)]
+    names = [KeyReference.of(code) for code in ("0000001", "9912345")]
+    body = Body(names[0], names[1], keys[1].public_key())
+    certificate = Certificate(body, by_curve(keys[0], body.to_bytes()))
+    certificate.verify(keys[0].public_key())
+    first, second = certificate.blocks
+    assert body.to_bytes()[32:34] == bytes.fromhex("8661")
+    assert (len(body.to_bytes()), len(second)) == (131, 3 + 96)
+    assert first.startswith(bytes.fromhex("7F2181EA 5F4E8183"))
+    assert Certificate.from_bytes(first + second) == certificate
+    with pytest.raises(CvcChainInvalid):
+        certificate.verify(keys[1].public_key())
+
+
+def test_kinds_of_keys_do_not_mix(institution: Institution) -> None:
+    """An RSA intermediate cannot vouch for a key on a curve: the card has one algorithm."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    body = Body(KeyReference.of("0000002"), KeyReference.of("9912345"), key.public_key())
+    leaf = Certificate(body, by_curve(key, body.to_bytes()))
+    with pytest.raises(CvcChainInvalid):
+        check_chain(institution.chain.intermediate, leaf)
+
+
+@pytest.mark.parametrize(
+    "key", [rsa.generate_private_key(3, 2_048), ec.generate_private_key(ec.SECP256R1())], ids=["e=3", "P-256"]
+)
+def test_other_keys_are_not_certified(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> None:
+    """Exponent and curve are fixed; another one is refused when the certificate is made."""
+    with pytest.raises(CvcMalformed):
+        Body(KeyReference.of("0000001"), KeyReference.of("9912345"), key.public_key())

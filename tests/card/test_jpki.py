@@ -12,6 +12,7 @@ from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature, Ve
 from appliance.card.jpki import HolderProof
 from appliance.card.nonce import Nonce
 from appliance.card.profile import Profile
+from appliance.card.refusal import MEANINGS
 from appliance.errors import BY_CODE, ApplianceError, CardAnswerMalformed, CardStatusUnexpected, PinRejected
 from tests.card.conftest import Institution
 from tests.card.transcript import CERTIFICATE, Player, Transcript, read
@@ -50,7 +51,7 @@ def test_the_dialogue_follows_the_transcript(
 def test_every_meaning_of_a_status_word_has_a_transcript() -> None:
     """A status word that the dialogue interprets is shown by at least one recorded conversation."""
     told = {line.text.replace(" ", "")[-4:] for transcript in TRANSCRIPTS for line in transcript.turns[-1]}
-    meant = {f"{status:04X}" for meanings in jpki.MEANINGS.values() for status in meanings}
+    meant = {f"{status:04X}" for meanings in MEANINGS.values() for status in meanings}
     assert meant <= told
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.authentication import Authentication, CheckMethod, IdentityCheck
+from appliance.card.algorithm import Algorithm
 from appliance.card.jpki import Mode
 from appliance.card.nonce import Nonce
 from appliance.errors import HsmUnavailable, JwksInvalid, TokenInvalid
@@ -52,7 +53,7 @@ JWKS = json.dumps(TOKENS.jwks()).encode()
 def result(hierarchy: Hierarchy, now: datetime) -> Authentication:
     """Return a successful authentication without PIN, after a visual check."""
     holder = HolderCertificate(parse(hierarchy.issue_card(now=now).certificate), hierarchy.ca_certificates[1])
-    proved = Expectation(Mode.PINLESS, Nonce(b"\xff" * 32), "9912345")
+    proved = Expectation(Mode.PINLESS, Nonce(b"\xff" * 32), "9912345", Algorithm.RSA_2048_PKCS1_SHA256)
     check = IdentityCheck(CheckMethod.VISUAL, "operator-3")
     return Authentication(Holder(proved, holder), check, "desk-1", now, UNCHECKED)
 

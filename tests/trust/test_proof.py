@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.card.algorithm import Algorithm
 from appliance.card.jpki import HolderProof, Mode
 from appliance.card.nonce import Nonce
 from appliance.errors import CertificateUntrusted, ProofInvalid, WrongMode
@@ -19,6 +20,7 @@ from appliance.trust.proof import Expectation, verify
 
 NONCE = Nonce(bytes(31) + b"\x80")
 CODE = "9912345"
+RSA = Algorithm.RSA_2048_PKCS1_SHA256
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +49,7 @@ def test_exactly_the_message_of_the_mode_proves_it(
     mode: Mode, card: CardData, anchors: Anchors, now: datetime
 ) -> None:
     """Without a PIN the card signs nonce and institution code, with it the nonce alone."""
-    expected = Expectation(mode, NONCE, CODE)
+    expected = Expectation(mode, NONCE, CODE, RSA)
     holder = verify(proof(card, MESSAGES[mode]), expected, anchors, now)
     assert holder.proved == expected
 
@@ -59,7 +61,7 @@ def test_a_proof_in_the_other_mode_is_an_error_of_its_own(
     """A proof that would do in the other mode is never a success; it is `wrong_mode`."""
     (other,) = set(Mode) - {mode}
     with pytest.raises(WrongMode) as caught:
-        verify(proof(card, MESSAGES[other]), Expectation(mode, NONCE, CODE), anchors, now)
+        verify(proof(card, MESSAGES[other]), Expectation(mode, NONCE, CODE, RSA), anchors, now)
     assert caught.value.code == "wrong_mode"
 
 
@@ -70,7 +72,7 @@ def test_no_other_message_proves_anything(
     """A signature over anything else is no proof in either mode."""
     for mode in Mode:
         with pytest.raises(ProofInvalid):
-            verify(proof(card, message), Expectation(mode, NONCE, CODE), anchors, now)
+            verify(proof(card, message), Expectation(mode, NONCE, CODE, RSA), anchors, now)
 
 
 @given(st.binary(max_size=300))
@@ -80,14 +82,14 @@ def test_no_other_bytes_are_a_signature(
     """Any bytes in the signature's place are refused."""
     answer = replace(proof(card, MESSAGES[Mode.PIN]), signature=signature)
     with pytest.raises(ProofInvalid):
-        verify(answer, Expectation(Mode.PIN, NONCE, CODE), anchors, now)
+        verify(answer, Expectation(Mode.PIN, NONCE, CODE, RSA), anchors, now)
 
 
 def test_another_institutions_code_proves_nothing(card: CardData, anchors: Anchors, now: datetime) -> None:
     """A proof made for another institution is refused."""
     answer = proof(card, NONCE.octets + b"9900001")
     with pytest.raises(ProofInvalid):
-        verify(answer, Expectation(Mode.PINLESS, NONCE, CODE), anchors, now)
+        verify(answer, Expectation(Mode.PINLESS, NONCE, CODE, RSA), anchors, now)
 
 
 def test_an_old_proof_proves_nothing(card: CardData, anchors: Anchors, now: datetime) -> None:
@@ -95,7 +97,7 @@ def test_an_old_proof_proves_nothing(card: CardData, anchors: Anchors, now: date
     old = Nonce(b"\x01" + NONCE.octets[1:])
     for answer in (proof(card, old.octets, old), proof(card, old.octets)):
         with pytest.raises(ProofInvalid):
-            verify(answer, Expectation(Mode.PIN, NONCE, CODE), anchors, now)
+            verify(answer, Expectation(Mode.PIN, NONCE, CODE, RSA), anchors, now)
 
 
 def test_another_holders_certificate_proves_nothing(
@@ -105,7 +107,7 @@ def test_another_holders_certificate_proves_nothing(
     other = hierarchy.issue_card(now=now)
     answer = replace(proof(card, MESSAGES[Mode.PIN]), certificate=other.certificate)
     with pytest.raises(ProofInvalid):
-        verify(answer, Expectation(Mode.PIN, NONCE, CODE), anchors, now)
+        verify(answer, Expectation(Mode.PIN, NONCE, CODE, RSA), anchors, now)
 
 
 def test_the_certificate_is_checked_before_its_key_is_used(
@@ -114,4 +116,4 @@ def test_the_certificate_is_checked_before_its_key_is_used(
     """A perfect signature by a key that no configured CA vouches for proves nothing."""
     others = Anchors(hierarchy.ca_certificates[:1])
     with pytest.raises(CertificateUntrusted):
-        verify(proof(card, MESSAGES[Mode.PIN]), Expectation(Mode.PIN, NONCE, CODE), others, now)
+        verify(proof(card, MESSAGES[Mode.PIN]), Expectation(Mode.PIN, NONCE, CODE, RSA), others, now)
