@@ -11,7 +11,9 @@ from appliance import __version__
 from appliance.catalogue import Language, error_text
 from appliance.cli import language
 from appliance.cli.demo import demo
+from appliance.cli.explain import explain
 from appliance.cli.hsm import hsm
+from appliance.cli.profile import profile
 from appliance.cli.simulator import simulator
 from appliance.cli.verify import verify
 from appliance.errors import ApplianceError
@@ -25,7 +27,7 @@ def command() -> None:
     """Authenticate My Number cards (特定機関認証) with an institution key that stays in its HSM."""
 
 
-for subcommand in (demo, hsm, simulator, verify):
+for subcommand in (demo, explain, hsm, profile, simulator, verify):
     command.add_command(subcommand)
 
 
