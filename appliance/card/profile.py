@@ -22,6 +22,11 @@ LONGEST_CHALLENGE: Final = 32
 SHORTEST_NONCE: Final = 16
 """Bytes. A shorter one could come twice."""
 
+MY_NUMBER_FILE: Final = bytes.fromhex("0005")
+"""EF of the surface application with the My Number as a picture. Nothing of ours ever reads it."""
+TEXT_APPLICATION: Final = bytes.fromhex("D3921000310001010408")
+"""AID of 券面事項入力補助AP, which holds the My Number as text. Nothing of ours ever selects it."""
+
 _SHIPPED: Final = "appliance.card.profiles"
 
 
@@ -181,6 +186,8 @@ class Profile(_Table, frozen=True):
             )
         if self.proof.algorithm in UNHASHED:
             raise ProfileUnsafe(f"proof.algorithm {self.proof.algorithm} signs without hashing")
+        if self.surface.aid.startswith(TEXT_APPLICATION) or self.surface.front == MY_NUMBER_FILE:
+            raise ProfileUnsafe("surface: this is where the My Number is kept, which must never be read")
         if self.institution.certificate.algorithm is not self.institution.algorithm:
             raise ProfileInvalid(
                 f"institution.algorithm {self.institution.algorithm} does not go with a key in a certificate "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -53,11 +54,15 @@ class Story:
         )
         for column in ("command", "answer", "time", "meaning"):
             table.add_column(self.say(f"column-{column}"), no_wrap=column != "meaning")
-        for step in exchange.steps:
-            meaning = Text(self.say(f"step-{step.name}"))
-            if step.unverified:
+        for _, alike in groupby(exchange.steps, lambda step: (step.name, step.command[:4])):
+            first, *more = alike
+            meaning = Text(self.say(f"step-{first.name}"))
+            if more:
+                meaning.append(f"  ({1 + len(more)}x)")
+            if first.unverified:
                 meaning.append("  UNVERIFIED", "yellow")
-            table.add_row(_shortened(step.command), step.status, _time(step.seconds), meaning)
+            seconds = sum((step.seconds for step in more), first.seconds)
+            table.add_row(_shortened(first.command), (first, *more)[-1].status, _time(seconds), meaning)
         self.console.print(table)
         self.console.print()
 

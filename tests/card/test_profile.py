@@ -29,7 +29,9 @@ def test_every_value_is_needed(line: str) -> None:
         Profile.from_toml(REFERENCE.replace(line + "\n", "", 1).encode())
 
 
-@pytest.mark.parametrize("table", ["[application]", "[files]", "[institution]", "[proof]", "[pin]"])
+@pytest.mark.parametrize(
+    "table", ["[application]", "[files]", "[institution]", "[proof]", "[pin]", "[surface]"]
+)
 def test_an_unknown_value_is_refused(table: str) -> None:
     """A value that nothing reads is a mistake, and its name is in the message."""
     with pytest.raises(ProfileInvalid, match="surprise"):
@@ -57,6 +59,8 @@ def test_a_value_that_cannot_be_is_refused(value: str, bad: str) -> None:
         ('"rsa-2048-pkcs1-sha256"\npresent', '"rsa-2048-pkcs1"\npresent', "without hashing"),
         ('"rsa-2048-pkcs1-sha256"\npresent', '"rsa-2048-raw"\npresent', "without hashing"),
         ("nonce_length = 32", "nonce_length = 15", "repeat"),
+        ('front = "0002"', 'front = "0005"', "My Number"),
+        ('"D3921000310001010402"', '"D3921000310001010408"', "My Number"),
     ],
 )
 def test_an_unsafe_value_is_refused_with_its_reason(value: str, unsafe: str, why: str) -> None:
@@ -71,6 +75,26 @@ def test_any_file_is_a_profile_or_refused(text: bytes) -> None:
     """Any bytes in a profile file raise ProfileInvalid."""
     with pytest.raises(ProfileInvalid):
         Profile.from_toml(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [
+        ('certificate = "cvc-rsa-2048"', 'certificate = "cvc-p384"'),
+        ('input_with_pin = "digest-info"', 'input_with_pin = "digest"'),
+    ],
+)
+def test_algorithms_and_forms_have_to_agree(value: str, other: str) -> None:
+    """A certificate's shape and the form of a digest follow from the algorithm; a contradiction is refused."""
+    assert value in REFERENCE
+    with pytest.raises(ProfileInvalid, match="does not go with"):
+        Profile.from_toml(REFERENCE.replace(value, other).encode())
+
+
+@pytest.mark.parametrize("name", ["jpki-reference", "jpki-next"])
+def test_what_ships_can_be_used(name: str) -> None:
+    """Every profile that ships passes its own checks and says what it is."""
+    assert shipped(name).name == name
 
 
 def test_a_profile_that_does_not_ship_is_named_with_those_that_do() -> None:
