@@ -9,7 +9,7 @@ import pytest
 
 from appliance.card.apdu import Command
 from appliance.card.dialogue import Exchange, Step
-from appliance.card.jpki import MEANINGS
+from appliance.card.refusal import MEANINGS
 from appliance.errors import (
     CardAbsent,
     CardAnswerMalformed,
