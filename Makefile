@@ -16,7 +16,7 @@ DEBIAN_PACKAGES += python3-dev python3-venv
 endif
 MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
 
-.PHONY: demo test lint lock clean debian-packages venv
+.PHONY: demo test lint lock docs fuzz clean debian-packages venv
 
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)
@@ -56,6 +56,16 @@ lock:
 	@[ -x $(BIN)/pip-compile ] || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet pip-tools; }
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --extra development --output-file requirements/development.txt pyproject.toml
+
+# Writes the pages of docs/ that are made from data; a test holds them to it.
+docs: venv
+	$(BIN)/jpki-appliance explain --markdown --language en > docs/errors.en.md
+	$(BIN)/jpki-appliance explain --markdown --language ja > docs/errors.ja.md
+
+# Looks for bytes of a card that break a dialogue; FUZZ is for how many seconds.
+FUZZ ?= 600
+fuzz: venv
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
