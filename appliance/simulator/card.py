@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from appliance.card.apdu import SUCCESS, Command, CommandMalformed, Response
-from appliance.card.cvc import Shape
+from appliance.simulator.applications import applications
 from appliance.simulator.card_data import CardData
+from appliance.simulator.credentials import Keep
 from appliance.simulator.files import SFI_FILES, Anchor, Application, Data, File, Holds, Pin, Shut, SigningKey
 from appliance.simulator.institution import InstitutionAuthentication, TrustAnchor
-from appliance.simulator.jpki import jpki_application
 from appliance.simulator.keys import HASH_AND_SIGN, OPERATIONS
 from appliance.simulator.status import Refusal, Status, refuse, require
 
 _CHAINING, _CHANNELS = 0x10, range(0x01, 0x04)
-_CURRENT, _SFI = 0x80, 0x80
+_CURRENT, _SFI, _DEFAULT_KEY = 0x80, 0x80, 0x00
 _SHORT_LE, _EXTENDED_LE = 256, 65_536
 _LONGEST_CHALLENGE: Final = 256
 _FIRST_BLOCK, _LAST_BLOCK = 0x06, 0x00
@@ -48,7 +48,7 @@ class SoftwareCard:
     """
     One card made of *data*.
 
-    *random* gives challenges. *keep_tries* is told every new count of the PIN's tries, which otherwise live as
+    *random* gives challenges. *keep_tries* is told every new count of a credential's tries, which otherwise live as
     long as this object. *forgets_institution* makes a card that leaves the institution code out of what it
     signs: a fault for tests.
     """
@@ -58,12 +58,18 @@ class SoftwareCard:
         data: CardData,
         *,
         random: Callable[[int], bytes] = os.urandom,
-        keep_tries: Callable[[int], None] | None = None,
+        keep_tries: Keep | None = None,
     ) -> None:
         self.atr = data.atr.value
         self.forgets_institution = False
-        self._applications: tuple[Application, ...] = (jpki_application(data, keep_tries),)
+        self._keep_tries = keep_tries
         self._random = random
+        self.remake(data)
+
+    def remake(self, data: CardData) -> None:
+        """Become the card made of *data*: what faults do to a card before it is used."""
+        self.data = data
+        self._applications = applications(data, self._keep_tries)
         self._enter(_NO_APPLICATION)
 
     def power_on(self) -> bytes:
@@ -118,6 +124,10 @@ class SoftwareCard:
             refuse(Status.NOT_FOUND)
         return file_id, file
 
+    def _is_open(self, file: Data | SigningKey) -> bool:
+        """Whether *file* is free, or one of the credentials that open it is verified."""
+        return not file.opened_by or not file.opened_by.isdisjoint(self._verified)
+
     def _select(self, command: Command) -> bytes:
         match command.p1, command.p2:
             case 0x04, 0x00 | 0x0C:
@@ -149,7 +159,7 @@ class SoftwareCard:
         self._current = file_id  # a file found by short id and usable becomes the current one (ruling 18)
         if command.data or command.le is None:
             refuse(Status.WRONG_LENGTH)
-        if isinstance(file, Shut):
+        if isinstance(file, Shut) or not self._is_open(file):
             refuse(Status.SECURITY_NOT_SATISFIED)
         require(offset < len(file.content), Status.OUTSIDE_FILE)
         return file.content[offset : offset + command.le]
@@ -168,7 +178,7 @@ class SoftwareCard:
         require(command.le is None, Status.WRONG_LENGTH)
         if not isinstance(
             file, Pin
-        ):  # a shut credential is one without tries; OpenSC queries that of the signing key
+        ):  # a shut credential has no tries; OpenSC queries that of the signing key
             refuse(Status.BLOCKED if command.data else Status.TRIES_LEFT)
         if not command.data:
             refuse(file.credential.query)
@@ -197,7 +207,7 @@ class SoftwareCard:
         # a block in the wrong form is a block of the wrong length, so that it also consumes what ruling 4 says
         block = command.data if command.extended and command.le in {None, _EXTENDED_LE} else b""
         if command.p1 == _FIRST_BLOCK:
-            self._institution.load_first_block(block)
+            self._institution.load_first_block(block, anchor.shape)
         else:
             self._institution.load_last_block(block, anchor)
         return b""
@@ -211,10 +221,9 @@ class SoftwareCard:
 
     def _external_authenticate(self, command: Command) -> bytes:
         require((command.p1, command.p2) == (0x00, 0x80), Status.WRONG_PARAMETERS)
-        self._require_anchor()
-        require(
-            len(command.data) == Shape.RSA_2048.signature_length and command.le in {None, _EXTENDED_LE}, Status.WRONG_LENGTH
-        )
+        anchor = self._require_anchor()
+        fits = len(command.data) == anchor.shape.signature_length and command.le in {None, _EXTENDED_LE}
+        require(fits, Status.WRONG_LENGTH)
         self._institution.authenticate(command.data)
         return b""
 
@@ -229,14 +238,16 @@ class SoftwareCard:
         file_id, file = self._find(application.key_references[command.p2])
         if not isinstance(file, SigningKey) and file != Shut(Holds.KEY):
             refuse(Status.WRONG_KIND_OF_FILE)
-        self._current = file_id
-        if not command.data or command.le is None or command.le < _SHORT_LE:
+        if command.p2 != _DEFAULT_KEY:
+            self._current = file_id
+        room = file.key.signature_length if isinstance(file, SigningKey) else _SHORT_LE
+        if not command.data or command.le is None or command.le < room:
             refuse(Status.WRONG_LENGTH)
         if not isinstance(file, SigningKey):
             refuse(Status.SECURITY_NOT_SATISFIED)
         # with the institution authenticated, its code is always appended, whatever the PIN says (ruling 10)
         code = self._institution.code if file.serves_institution and command.p1 == HASH_AND_SIGN else None
-        require(code is not None or file.opened_by in self._verified, Status.SECURITY_NOT_SATISFIED)
+        require(code is not None or self._is_open(file), Status.SECURITY_NOT_SATISFIED)
         require(file.key.takes(command.p1, len(command.data)), Status.WRONG_LENGTH)
         suffix = b"" if code is None or self.forgets_institution else code
         return file.key.sign(command.p1, command.data + suffix)

@@ -1,37 +1,50 @@
 """
 What makes one card that card, and the folder it is kept in.
 
-    card.toml         PIN, limit of its tries, kind of ATR, serial, reference of the institution root
-    tries             how many tries the PIN has left; missing means all
+    card.toml         kind of card, serial, PINs and numbers that open it, kind of ATR, institution root's reference,
+                      other limits of tries than the usual
+    tries.toml        how many tries its credentials have left; missing means all
     key.pem           the holder's private key
     certificate.der   the holder's certificate
     ca.der            its CA certificate
     institution.pem   public key of the institution root, the anchor behind EF 0016
+    card-key.pem      the key by which the card proves to be no copy
+    surface/NNNN      the files of 券面事項確認AP as the municipality wrote them, without filler
+    text/NNNN         those of 券面事項入力補助AP
+    signing/          key.pem certificate.der ca.der, where the card has a signing certificate
 
 Such a card is made up. Its folder is readable by its owner alone all the same, so that nobody takes up
 a bad habit from it.
 """
 
 import json
-import os
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+from appliance.card.algorithm import PublicKey
 from appliance.card.cvc import KeyReference
 from appliance.errors import ConfigInvalid, CvcMalformed
-from appliance.simulator.key_files import private_pem, public_pem, write_private
+from appliance.simulator.credentials import LIMITS, MOST_TRIES, CredentialName, Secrets
+from appliance.simulator.key_files import (
+    PrivateKey,
+    private_pem,
+    public_pem,
+    read_either_private,
+    read_private,
+    read_public,
+    write_private,
+)
+from appliance.simulator.kinds import Kind
+from appliance.simulator.tries import load_tries, save_tries
 
-TRIES: Final = 3
-
-_MOST_TRIES: Final = 15
-"""A status word has four bits for the count."""
+_KEY, _CERTIFICATE, _CA = "key.pem", "certificate.der", "ca.der"
+_SURFACE, _TEXT, _SIGNING = "surface", "text", "signing"
 
 
 class Atr(Enum):
@@ -42,66 +55,122 @@ class Atr(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class CardData:
-    """Everything of a card that does not change while it is used, and the *tries_left* it begins with."""
+class Signing:
+    """What a card has for signing (署名用): *private_key*, certificate and CA certificate."""
 
     private_key: rsa.RSAPrivateKey = field(repr=False)
     certificate: bytes = field(repr=False)
     ca_certificate: bytes = field(repr=False)
+
+    def save(self, folder: Path) -> None:
+        """Write key and certificates into *folder*, which is made if need be."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_private(folder / _KEY, private_pem(self.private_key))
+        (folder / _CERTIFICATE).write_bytes(self.certificate)
+        (folder / _CA).write_bytes(self.ca_certificate)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Return what was saved into *folder*. Raises OSError and ValueError."""
+        return cls(
+            read_private(folder / _KEY),
+            (folder / _CERTIFICATE).read_bytes(),
+            (folder / _CA).read_bytes(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardData:
+    """
+    Everything of a card that does not change while it is used, and the *tries_left* it begins with.
+
+    *surface* and *text* are the files of those applications by id. *limits* names credentials whose limit of tries
+    is not the usual one, *tries_left* those that lack some. *signing* is None without a signing certificate (ruling 20).
+    """
+
+    kind: Kind = Kind.MY_NUMBER
+    private_key: PrivateKey = field(repr=False)
+    certificate: bytes = field(repr=False)
+    ca_certificate: bytes = field(repr=False)
     anchor_reference: KeyReference
-    anchor_key: rsa.RSAPublicKey = field(repr=False)
-    pin: str = field(repr=False)
+    anchor_key: PublicKey = field(repr=False)
+    card_key: rsa.RSAPrivateKey = field(repr=False)
+    surface: Mapping[int, bytes] = field(repr=False)
+    text: Mapping[int, bytes] = field(repr=False)
+    signing: Signing | None = None
+    secrets: Secrets = field(repr=False)
     serial: str
-    tries: int = TRIES
-    tries_left: int = TRIES
+    limits: Mapping[CredentialName, int] = field(default_factory=dict)
+    tries_left: Mapping[CredentialName, int] = field(default_factory=dict)
     atr: Atr = Atr.CONTACT
 
     def __post_init__(self) -> None:
-        if len(self.pin) != 4 or not (self.pin.isascii() and self.pin.isdigit()):
-            raise ValueError("the PIN of a card has four digits")
         if not (len(self.serial) <= 16 and self.serial.isascii()):
             raise ValueError("the serial of a card has at most 16 ASCII characters")
-        if not 0 <= self.tries_left <= self.tries <= _MOST_TRIES:
-            raise ValueError(f"a count of tries is 0 to {_MOST_TRIES} and no more than its limit")
+        if not all(0 <= self.tries(name) <= self.limit(name) <= MOST_TRIES for name in CredentialName):
+            raise ValueError(f"a count of tries is 0 to {MOST_TRIES} and no more than its limit")
+
+    def limit(self, name: CredentialName) -> int:
+        """Return how many wrong tries in a row block the credential *name*."""
+        return self.limits.get(name, LIMITS[name])
+
+    def tries(self, name: CredentialName) -> int:
+        """Return how many tries of the credential *name* are left at the beginning."""
+        return self.tries_left.get(name, self.limit(name))
 
     def save(self, folder: Path) -> None:
         """Write the card into *folder*, which is made if need be."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = {
-            "pin": self.pin,
-            "tries": self.tries,
-            "atr": self.atr.name.lower(),
+            "kind": self.kind,
             "serial": self.serial,
+            "pin": self.secrets.pin,
+            "password": self.secrets.password,
+            "text_pin": self.secrets.text_pin,
+            "number_a": self.secrets.number_a,
+            "number_b": self.secrets.number_b,
+            "atr": self.atr.name.lower(),
             "anchor": self.anchor_reference.octets.hex().upper(),
         }
         # the strings are plain ASCII, of which JSON's form is also TOML's
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+        text += "".join(["\n[limits]\n", *(f"{name} = {limit}\n" for name, limit in self.limits.items())])
         write_private(folder / "card.toml", text.encode("ascii"))
-        write_private(folder / "key.pem", private_pem(self.private_key))
-        (folder / "certificate.der").write_bytes(self.certificate)
-        (folder / "ca.der").write_bytes(self.ca_certificate)
+        write_private(folder / _KEY, private_pem(self.private_key))
+        write_private(folder / "card-key.pem", private_pem(self.card_key))
+        (folder / _CERTIFICATE).write_bytes(self.certificate)
+        (folder / _CA).write_bytes(self.ca_certificate)
         (folder / "institution.pem").write_bytes(public_pem(self.anchor_key))
-        keep_tries(folder, self.tries_left)
+        for name, files in ((_SURFACE, self.surface), (_TEXT, self.text)):
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
+            for file_id, content in files.items():
+                (folder / name / f"{file_id:04X}").write_bytes(content)
+        if self.signing is not None:
+            self.signing.save(folder / _SIGNING)
+        save_tries(folder, self.tries_left)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the card in *folder*. Raises ConfigInvalid where it is not one."""
         try:
             settings = msgspec.toml.decode((folder / "card.toml").read_bytes(), type=_Settings)
-            private_key = load_pem_private_key((folder / "key.pem").read_bytes(), password=None)
-            anchor_key = load_pem_public_key((folder / "institution.pem").read_bytes())
-            if not isinstance(private_key, rsa.RSAPrivateKey) or not isinstance(anchor_key, rsa.RSAPublicKey):
-                raise ConfigInvalid(f"the keys of the card in {folder} are not RSA keys")
             return cls(
-                private_key=private_key,
-                certificate=(folder / "certificate.der").read_bytes(),
-                ca_certificate=(folder / "ca.der").read_bytes(),
+                kind=settings.kind,
+                private_key=read_either_private(folder / _KEY),
+                certificate=(folder / _CERTIFICATE).read_bytes(),
+                ca_certificate=(folder / _CA).read_bytes(),
                 anchor_reference=KeyReference(bytes.fromhex(settings.anchor)),
-                anchor_key=anchor_key,
-                pin=settings.pin,
+                anchor_key=read_public(folder / "institution.pem"),
+                card_key=read_private(folder / "card-key.pem"),
+                surface=read_files(folder / _SURFACE),
+                text=read_files(folder / _TEXT),
+                signing=Signing.load(folder / _SIGNING) if (folder / _SIGNING).exists() else None,
+                secrets=Secrets(
+                    settings.pin, settings.password, settings.text_pin, settings.number_a, settings.number_b
+                ),
                 serial=settings.serial,
-                tries=settings.tries,
-                tries_left=_tries_left(folder, settings.tries),
+                limits=settings.limits,
+                tries_left=load_tries(folder),
                 atr=Atr[settings.atr.upper()],
             )
         except (OSError, ValueError, KeyError, CvcMalformed) as error:  # msgspec's errors are ValueErrors
@@ -111,25 +180,18 @@ class CardData:
 class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`card.toml`."""
 
-    pin: str
-    tries: int
-    atr: str
+    kind: Kind
     serial: str
+    pin: str
+    password: str
+    text_pin: str
+    number_a: str
+    number_b: str
+    atr: str
     anchor: str
+    limits: dict[CredentialName, int] = msgspec.field(default_factory=dict)
 
 
-def keep_tries(folder: Path, tries_left: int) -> None:
-    """Write the count of tries into *folder* in one go: a power cut leaves the old count or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix="tries-")
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{tries_left}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(folder / "tries")
-
-
-def _tries_left(folder: Path, limit: int) -> int:
-    try:
-        return int((folder / "tries").read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return limit
+def read_files(folder: Path) -> dict[int, bytes]:
+    """Return the elementary files in *folder*, by the ids they are named for. Raises OSError and ValueError."""
+    return {int(path.name, 16): path.read_bytes() for path in sorted(folder.iterdir())}

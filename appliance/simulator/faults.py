@@ -2,27 +2,19 @@
 Cards that misbehave: a list of faults as values, and the outcome each command has because of them.
 
 Steps count APDUs from 1 after each power-on or reset, SELECT included. A fault replaces the card's answer; the
-card executes the command only where the fault is a wrong signature, a truncated or a slow answer (ruling 29).
-An outcome says what is to happen on the wire; the reader carries it out.
-
-    wrong-signature     every signature comes with one bit flipped
-    pin-for-pinless     a signature for an institution is made without its code, as one by PIN is
-    removed@7           the card leaves the field at step 7
-    mute@7              step 7 is never answered
-    slow@7=2.5          the answer to step 7 takes 2.5 seconds
-    truncated@7         the second half of the answer to step 7, status word included, is missing
-    garbage@7           the answer to step 7 is no response at all
-    status@7=6F00       step 7 answers 6F00
+card executes the command only where the fault is a wrong signature, a truncated or a slow answer (ruling 29), or
+a loss of state. An outcome says what is to happen on the wire; the reader carries it out. How faults are written
+on a command line is told in `fault_text`.
 """
 
-import math
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from appliance.card.apdu import SUCCESS, Response
+from appliance.card.tlv import Tlv
 from appliance.simulator.card import SoftwareCard, is_signature
+from appliance.simulator.card_data import CardData
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +25,25 @@ class WrongSignature:
 @dataclass(frozen=True, slots=True)
 class PinForPinless:
     """Under institution authentication the card signs as if by PIN: without the institution code."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongFrontSignature:
+    """The municipality's signature on the card's front is wrong by one bit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignFront:
+    """The card has the *front* of another card: EF 0002 of its surface application, genuine in itself."""
+
+    front: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignCertificate:
+    """The card has the *certificate* of another card."""
+
+    certificate: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,16 @@ class StatusWord:
     status: int
 
 
-StepFault: TypeAlias = Removed | Mute | Slow | Truncated | Garbage | StatusWord
-Fault: TypeAlias = WrongSignature | PinForPinless | StepFault
+@dataclass(frozen=True, slots=True)
+class StateLost:
+    """Before *step* the card has lost its state: reset, or pulled and put back, and nobody noticed."""
+
+    step: int
+
+
+StepFault: TypeAlias = Removed | Mute | Slow | Truncated | Garbage | StatusWord | StateLost
+DataFault: TypeAlias = WrongFrontSignature | ForeignFront | ForeignCertificate
+Fault: TypeAlias = WrongSignature | PinForPinless | DataFault | StepFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +130,29 @@ class Delay:
 Outcome: TypeAlias = Answer | Silence | Removal | Delay
 
 _GARBAGE: Final = b"\xa5"
+_FRONT, _FRONT_SIGNATURE = 0x02, 0xDF28
 
 
 class FaultyCard:
     """A *card* with *faults*; without any it is the card itself."""
 
     def __init__(self, card: SoftwareCard, faults: Iterable[Fault] = ()) -> None:
-        faults = tuple(faults)
         self._card = card
-        self._card.forgets_institution = PinForPinless() in faults
-        self._wrong_signature = WrongSignature() in faults
+        self._wrong_signature = False
         self._by_step: dict[int, StepFault] = {}
-        for fault in faults:
-            if not isinstance(fault, WrongSignature | PinForPinless):
-                if fault.step in self._by_step:
-                    raise ValueError(f"two faults want step {fault.step}")
-                self._by_step[fault.step] = fault
         self._step = 0
+        for fault in faults:
+            match fault:
+                case WrongSignature():
+                    self._wrong_signature = True
+                case PinForPinless():
+                    card.forgets_institution = True
+                case WrongFrontSignature() | ForeignFront() | ForeignCertificate():
+                    card.remake(_with_fault(card.data, fault))
+                case _:
+                    if fault.step in self._by_step:
+                        raise ValueError(f"two faults want step {fault.step}")
+                    self._by_step[fault.step] = fault
 
     @property
     def atr(self) -> bytes:
@@ -152,10 +177,12 @@ class FaultyCard:
         """Return what comes of *command*."""
         self._step += 1
         fault = self._by_step.get(self._step)
-        if fault is None or isinstance(fault, Slow | Truncated):
+        if isinstance(fault, StateLost):
+            self._card.reset()
+        if fault is None or isinstance(fault, Slow | Truncated | StateLost):
             answer = self._execute(command)
         match fault:
-            case None:
+            case None | StateLost():
                 outcome: Outcome = Answer(answer)
             case Slow(_, seconds):
                 outcome = Delay(seconds, answer)
@@ -174,58 +201,27 @@ class FaultyCard:
     def _execute(self, command: bytes) -> bytes:
         answer = self._card.transmit(command)
         if self._wrong_signature and is_signature(command) and answer.endswith(SUCCESS.to_bytes(2)):
-            # the last bit: the number stays below the modulus, so that only the verification can notice
-            return answer[:-3] + bytes([answer[-3] ^ 0x01]) + answer[-2:]
+            return _last_bit_flipped(answer[:-2]) + answer[-2:]
         return answer
 
 
-_TEXT: Final = re.compile(r"(?P<name>[a-z-]+)(@(?P<step>[0-9]{1,6}))?(=(?P<value>[0-9A-Fa-f.]+))?")
-
-_WHOLE: Final[dict[str, Fault]] = {"wrong-signature": WrongSignature(), "pin-for-pinless": PinForPinless()}
-_STEP: Final[dict[str, Callable[[int], Fault]]] = {
-    "removed": Removed,
-    "mute": Mute,
-    "truncated": Truncated,
-    "garbage": Garbage,
-}
-_VALUE: Final[dict[str, Callable[[int, str], Fault]]] = {
-    "slow": lambda step, value: Slow(step, _seconds(value)),
-    "status": lambda step, value: StatusWord(step, _status(value)),
-}
-_SHAPE: Final = (
-    "a fault is one of "
-    + ", ".join([*_WHOLE, *(f"{name}@STEP" for name in _STEP)])
-    + ", slow@STEP=SECONDS, status@STEP=XXXX"
-)
+def _with_fault(data: CardData, fault: DataFault) -> CardData:
+    """Return *data* as a card with *fault* has it."""
+    match fault:
+        case WrongFrontSignature():
+            front = Tlv.from_bytes(data.surface[_FRONT])
+            objects = (
+                Tlv(each.tag, _last_bit_flipped(each.value)) if each.tag == _FRONT_SIGNATURE else each
+                for each in front.children
+            )
+            wrong = Tlv(front.tag, b"".join(each.to_bytes() for each in objects)).to_bytes()
+            return replace(data, surface={**data.surface, _FRONT: wrong})
+        case ForeignFront(content):
+            return replace(data, surface={**data.surface, _FRONT: content})
+        case ForeignCertificate(certificate):
+            return replace(data, certificate=certificate)
 
 
-def parse(text: str) -> Fault:
-    """Return the fault that *text* describes; the module's head lists the forms. Raises ValueError."""
-    matched = _TEXT.fullmatch(text)
-    if matched is None:
-        raise ValueError(f"'{text}' is no fault: {_SHAPE}")
-    name, step, value = matched["name"], matched["step"], matched["value"]
-    if name in _WHOLE and step is None and value is None:
-        return _WHOLE[name]
-    if step is not None and int(step) >= 1:
-        if name in _STEP and value is None:
-            return _STEP[name](int(step))
-        if name in _VALUE and value is not None:
-            return _VALUE[name](int(step), value)
-    raise ValueError(f"'{text}' is no fault: {_SHAPE}; steps count from 1")
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError as error:
-        raise ValueError(f"'{value}' is no number of seconds") from error
-    if not math.isfinite(seconds):
-        raise ValueError(f"'{value}' is no number of seconds")
-    return seconds
-
-
-def _status(value: str) -> int:
-    if re.fullmatch("[0-9A-Fa-f]{4}", value) is None:
-        raise ValueError(f"'{value}' is no status word of four hexadecimal digits")
-    return int(value, 16)
+def _last_bit_flipped(signature: bytes) -> bytes:
+    """Return another *signature*: the number stays below the modulus, so that only the verification can notice."""
+    return signature[:-1] + bytes([signature[-1] ^ 0x01])

@@ -6,38 +6,52 @@ commands look at the kind alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TypeAlias
+from functools import partial
+from typing import Final, Self, TypeAlias
 
-from appliance.simulator.credentials import Credential
+from appliance.simulator.card_data import CardData
+from appliance.simulator.credentials import Credential, CredentialName, Keep, lengths
 from appliance.simulator.institution import TrustAnchor
 from appliance.simulator.keys import CardKey
 
 SFI_FILES: Final = range(0x01, 0x1F)
 """The file ids that a short EF id can name."""
 
+FREE: Final[frozenset[int]] = frozenset()
+"""No credential is needed."""
+
 _FILLER: Final = b"\xff"
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A file that everyone may read; *content* includes its filler (ruling 16)."""
+    """
+    A file to read, after any of the credentials in files *opened_by*, or by everyone where there is none.
 
-    content: bytes
+    *content* includes the filler (ruling 16).
+    """
+
+    content: bytes = field(repr=False)
+    opened_by: frozenset[int] = FREE
 
     @classmethod
-    def filled(cls, content: bytes, size: int) -> "Data":
+    def filled(cls, content: bytes, size: int, opened_by: frozenset[int] = FREE) -> Self:
         """Return a file of *size* bytes with FF behind *content*; a longer content has no filler."""
-        return cls(content.ljust(size, _FILLER))
+        return cls(content.ljust(size, _FILLER), opened_by)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs after the credential in file *opened_by*, or, where it so says, for an institution."""
+    """
+    A key that signs after any of the credentials in files *opened_by*, or, where it so says, for an institution.
+
+    Without such files it signs for everyone.
+    """
 
     key: CardKey
-    opened_by: int
+    opened_by: frozenset[int] = FREE
     serves_institution: bool = False
 
 
@@ -46,6 +60,14 @@ class Pin:
     """A credential of the holder."""
 
     credential: Credential
+
+    @classmethod
+    def of(cls, data: CardData, name: CredentialName, keep: Keep | None) -> Self:
+        """Return the credential *name* of the card made of *data*; *keep* is told every new count of tries."""
+        credential = Credential(data.secrets.octets(name), data.limit(name), data.tries(name), lengths(name))
+        if keep is not None:
+            credential.keep = partial(keep, name)
+        return cls(credential)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ signature. Names and extensions are those of card facts 3 under rulings 25 to 27
 a keyword of what builds the thing: `certificate(key, now=now, expired=True)`.
 """
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self, TypedDict, Unpack
 
 from cryptography import x509
@@ -17,39 +16,34 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from appliance.card.algorithm import PublicKey
+from appliance.simulator.certificate_parts import (
+    DAY,
+    HOLDER_LIFE,
+    YEAR,
+    authority_key,
+    ca_certificate,
+    ca_name,
+    distribution_point,
+    jpki_name,
+    name,
+    new_serial,
+    policies,
+    usage,
+    whole,
+)
 from appliance.simulator.key_files import new_key
 from appliance.simulator.people import AOBA, Municipality, pseudonym
 
 USER_AUTHENTICATION: Final = "1.2.392.200149.8.5.1.3.30"
 """The policy of 利用者証明用 certificates."""
-DIGITAL_SIGNATURE: Final = "1.2.392.200149.8.5.1.1.20"
-"""The policy of 署名用 certificates, which authenticate nobody."""
-CPS: Final = "http://www.jpki.go.jp/cps.html"
 
-_DAY, _YEAR = timedelta(days=1), timedelta(days=365)
-_BEGINNINGS: Final = (8 * _YEAR, 2 * _YEAR)
+_PURPOSE: Final = "user authentication"
+_BEGINNINGS: Final = (8 * YEAR, 2 * YEAR)
 """How long ago each generation began: the first near its end, the second in its prime."""
-_CA_LIFE: Final = 10 * _YEAR
-_HOLDER_LIFE: Final = 5 * _YEAR
 
-_COMMON: Final = (
-    (NameOID.COUNTRY_NAME, "JP"),
-    (NameOID.ORGANIZATION_NAME, "JPKI-TEST"),
-    (NameOID.ORGANIZATIONAL_UNIT_NAME, "JPKI for user authentication"),
-)
-
-
-def _name(*pairs: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
-    return x509.Name([x509.NameAttribute(kind, value) for kind, value in pairs])
-
-
-CA_NAME: Final = _name(
-    *_COMMON, (NameOID.ORGANIZATIONAL_UNIT_NAME, "Japan Agency for Local Authority Information Systems")
-)
-_CA_OTHER_NAME: Final = _name(
-    (NameOID.COUNTRY_NAME, "JP"), (NameOID.ORGANIZATION_NAME, "公的個人認証サービス-TEST")
-)
-_RESPONDER_NAME: Final = _name(*_COMMON, (NameOID.COMMON_NAME, "TEST OCSP Responder"))
+CA_NAME: Final = ca_name(_PURPOSE)
+_RESPONDER_NAME: Final = jpki_name(_PURPOSE, (NameOID.COMMON_NAME, "TEST OCSP Responder"))
 
 
 class HolderOptions(TypedDict, total=False):
@@ -115,7 +109,7 @@ class HolderAuthority:
         )
 
     def certificate(
-        self, public_key: rsa.RSAPublicKey, *, now: datetime, **options: Unpack[HolderOptions]
+        self, public_key: PublicKey, *, now: datetime, **options: Unpack[HolderOptions]
     ) -> x509.Certificate:
         """Return a holder's certificate for *public_key*, issued shortly before *now*."""
         municipality = options.get("municipality", AOBA)
@@ -124,24 +118,23 @@ class HolderAuthority:
         start, end = self._validity(number, now, options)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(_name((NameOID.COUNTRY_NAME, "JP"), (NameOID.COMMON_NAME, pseudonym(municipality))))
+            .subject_name(name((NameOID.COUNTRY_NAME, "JP"), (NameOID.COMMON_NAME, pseudonym(municipality))))
             .issuer_name(CA_NAME)
             .public_key(public_key)
-            .serial_number(_serial())
+            .serial_number(new_serial())
             .not_valid_before(start)
             .not_valid_after(end)
         )
         if not options.get("without_usage"):
-            builder = builder.add_extension(_usage(digital_signature=True), critical=True)
+            builder = builder.add_extension(usage(digital_signature=True), critical=True)
         if (policy := options.get("policy", USER_AUTHENTICATION)) is not None:
-            information = x509.PolicyInformation(x509.ObjectIdentifier(policy), [CPS])
-            builder = builder.add_extension(x509.CertificatePolicies([information]), critical=True)
+            builder = builder.add_extension(policies(policy), critical=True)
         if options.get("authority"):
             builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(
-            x509.CRLDistributionPoints([_distribution_point(crl_name(municipality))]), critical=False
+            x509.CRLDistributionPoints([distribution_point(crl_name(municipality))]), critical=False
         )
-        builder = builder.add_extension(_authority_key(issuer_key), critical=False)
+        builder = builder.add_extension(authority_key(issuer_key), critical=False)
         return builder.sign(issuer_key, SHA256())
 
     def crl(
@@ -155,13 +148,13 @@ class HolderAuthority:
         """Return the list of *municipality* at *now* with the *revoked* serial numbers (ruling 27)."""
         generation = self._generation(options.get("generation", len(self.generations)))
         signing_key = new_key() if options.get("foreign") else generation.key
-        start = _whole(now)
+        start = whole(now)
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(CA_NAME)
             .last_update(start)
-            .next_update(start + options.get("life", _DAY))
-            .add_extension(_authority_key(signing_key), critical=False)
+            .next_update(start + options.get("life", DAY))
+            .add_extension(authority_key(signing_key), critical=False)
             .add_extension(x509.CRLNumber(options.get("number", int(start.timestamp()))), critical=False)
         )
         if (named := options.get("names", municipality)) is not None:
@@ -177,7 +170,7 @@ class HolderAuthority:
             )
             builder = builder.add_extension(point, critical=True)
         for serial in revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(start - _DAY)
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(start - DAY)
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(signing_key, SHA256())
 
@@ -187,20 +180,20 @@ class HolderAuthority:
         return self.generations[number - 1]
 
     def _validity(self, number: int, now: datetime, options: HolderOptions) -> tuple[datetime, datetime]:
-        now = _whole(now)
+        now = whole(now)
         if options.get("expired"):
-            return now - _YEAR, now - _DAY
+            return now - YEAR, now - DAY
         if options.get("not_yet_valid"):
-            return now + _DAY, now + _DAY + _HOLDER_LIFE
+            return now + DAY, now + DAY + HOLDER_LIFE
         # an old generation no longer issues: its cards are some years old, and end before it does
-        age = _DAY if number == len(self.generations) else 4 * _YEAR
-        return now - age, now - age + _HOLDER_LIFE
+        age = DAY if number == len(self.generations) else 4 * YEAR
+        return now - age, now - age + HOLDER_LIFE
 
 
 def crl_name(municipality: Municipality) -> x509.Name:
     """Return the name of the directory entry that holds the CRL of *municipality* (card facts 3.2)."""
-    return _name(
-        *_COMMON,
+    return jpki_name(
+        _PURPOSE,
         (NameOID.ORGANIZATIONAL_UNIT_NAME, "CRL Distribution Points"),
         (NameOID.ORGANIZATIONAL_UNIT_NAME, municipality.prefecture),
         (NameOID.COMMON_NAME, f"{municipality.city} CRLDP"),
@@ -208,69 +201,21 @@ def crl_name(municipality: Municipality) -> x509.Name:
 
 
 def _generation(responder_key: rsa.RSAPublicKey, start: datetime, now: datetime) -> Generation:
-    key, start, now = new_key(), _whole(start), _whole(now)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(CA_NAME)
-        .issuer_name(CA_NAME)
-        .public_key(key.public_key())
-        .serial_number(_serial())
-        .not_valid_before(start)
-        .not_valid_after(start + _CA_LIFE)
-        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DirectoryName(_CA_OTHER_NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.CRLDistributionPoints([_distribution_point(CA_NAME)]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
+    key, now = new_key(), whole(now)
+    certificate = ca_certificate(_PURPOSE, key, whole(start))
     responder = (
         x509.CertificateBuilder()
         .subject_name(_RESPONDER_NAME)
         .issuer_name(CA_NAME)
         .public_key(responder_key)
-        .serial_number(_serial())
-        .not_valid_before(now - _DAY)
-        .not_valid_after(now + _YEAR)
-        .add_extension(_usage(digital_signature=True), critical=True)
+        .serial_number(new_serial())
+        .not_valid_before(now - DAY)
+        .not_valid_after(now + YEAR)
+        .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
         .add_extension(x509.OCSPNoCheck(), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(responder_key), critical=False)
-        .add_extension(_authority_key(key), critical=False)
+        .add_extension(authority_key(key), critical=False)
         .sign(key, SHA256())
     )
     return Generation(key, certificate, responder)
-
-
-def _usage(
-    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _distribution_point(name: x509.Name) -> x509.DistributionPoint:
-    return x509.DistributionPoint([x509.DirectoryName(name)], None, None, None)
-
-
-def _authority_key(key: rsa.RSAPrivateKey) -> x509.AuthorityKeyIdentifier:
-    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-
-
-def _serial() -> int:
-    """Return a serial number of four bytes, as the real ones have."""
-    return secrets.randbelow(0x7F000000) + 1
-
-
-def _whole(moment: datetime) -> datetime:
-    """Return *moment* in UTC without fractions of a second, which certificates do not have."""
-    return moment.astimezone(UTC).replace(microsecond=0)

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from appliance.card.algorithm import PublicKey, verified
 from appliance.card.cvc import Body, Certificate, KeyReference, Shape
 from appliance.errors import CvcChainInvalid, CvcMalformed
@@ -20,7 +18,6 @@ CHALLENGE_LENGTH: Final = 16
 """UNVERIFIED: the reference profile's choice."""
 
 _CHAIN_LENGTH: Final = 2
-_SHAPE: Final = Shape.RSA_2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,12 @@ class TrustAnchor:
     """The public key behind EF 0016 and the reference by which certificates name it as their issuer."""
 
     reference: KeyReference
-    public_key: rsa.RSAPublicKey = field(repr=False)
+    public_key: PublicKey = field(repr=False)
+
+    @property
+    def shape(self) -> Shape:
+        """The one shape of certificates that the card takes: that of its anchor's key."""
+        return Body(self.reference, self.reference, self.public_key).shape
 
 
 @dataclass(slots=True)
@@ -49,29 +51,27 @@ class InstitutionAuthentication:
         self.challenge = random(length)
         return self.challenge
 
-    def load_first_block(self, block: bytes) -> None:
+    def load_first_block(self, block: bytes, shape: Shape) -> None:
         """Keep the body in *block* until its signature comes. The caller has ended the authentication."""
         require(
-            len(block) == _SHAPE.block_1_length and block.startswith(_SHAPE.block_1_start),
-            Status.WRONG_LENGTH,
+            len(block) == shape.block_1_length and block.startswith(shape.block_1_start), Status.WRONG_LENGTH
         )
         try:
-            self.pending = Body.from_bytes(block[len(_SHAPE.block_1_start) :])
+            self.pending = Body.from_bytes(block[len(shape.block_1_start) :])
         except CvcMalformed:
             refuse(Status.WRONG_LENGTH)  # block 1 is judged by its shape alone (ruling 4)
 
     def load_last_block(self, block: bytes, anchor: TrustAnchor) -> None:
         """Check the pending body with the signature in *block*, and trust its key from now on (rulings 3, 4)."""
-        body, self.pending = self.pending, None
+        body, self.pending, shape = self.pending, None, anchor.shape
         require(
-            len(block) == _SHAPE.block_2_length and block.startswith(_SHAPE.block_2_start),
-            Status.WRONG_LENGTH,
+            len(block) == shape.block_2_length and block.startswith(shape.block_2_start), Status.WRONG_LENGTH
         )
         if body is None:
             refuse(Status.CONDITIONS_NOT_SATISFIED)
         chain, issuer_key = self._place(body, anchor)
         try:
-            Certificate(body, block[len(_SHAPE.block_2_start) :]).verify(issuer_key)
+            Certificate(body, block[len(shape.block_2_start) :]).verify(issuer_key)
         except CvcChainInvalid:
             refuse(Status.WRONG_DATA)
         self.chain = chain
@@ -94,6 +94,7 @@ class InstitutionAuthentication:
             refuse(Status.CONDITIONS_NOT_SATISFIED)
         leaf = self.chain[-1]
         require(
-            verified(_SHAPE.algorithm, leaf.public_key, signature, challenge), Status.AUTHENTICATION_FAILED
+            verified(leaf.shape.algorithm, leaf.public_key, signature, challenge),
+            Status.AUTHENTICATION_FAILED,
         )
         self.code = leaf.holder.code.encode("ascii")

@@ -9,22 +9,32 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+
+from appliance.simulator.key_files import PrivateKey
 
 OPERATIONS: Final = frozenset(range(6))
 """P1 of COMPUTE DIGITAL SIGNATURE, 00 to 05."""
+CURVE_OPERATIONS: Final = frozenset({0x02, 0x03})
+"""The values of P1 that the next generation of cards has (ruling 28)."""
 HASH_AND_SIGN: Final = 0x03
 """P1 of the one operation that the institution's authentication allows (ruling 10)."""
 
 _DIGEST: Final = 32
+_CURVE_LENGTH: Final = 48
+"""Bytes of a SHA-384 digest, and of each half of a signature on P-384."""
 _LONGEST_BLOCK: Final = 245
 _PSS: Final = padding.PSS(padding.MGF1(SHA256()), salt_length=_DIGEST)
 
 
 class CardKey(Protocol):
     """A private key behind an EF."""
+
+    @property
+    def signature_length(self) -> int:
+        """How many bytes a signature has: Le must leave room for them (ruling 11)."""
 
     def takes(self, operation: int, length: int) -> bool:
         """Whether *operation* takes an input of *length* bytes."""
@@ -38,6 +48,11 @@ class RsaKey:
     """An RSA-2048 key of today's cards."""
 
     private: rsa.RSAPrivateKey = field(repr=False)
+
+    @property
+    def signature_length(self) -> int:
+        """How many bytes a signature has."""
+        return self.private.key_size // 8
 
     def takes(self, operation: int, length: int) -> bool:
         """Whether *operation* takes an input of *length* bytes (ruling 11)."""
@@ -66,3 +81,41 @@ class RsaKey:
                 return self.private.sign(data, _PSS, SHA256())
             case _:
                 raise ValueError(f"an RSA key has no operation {operation:02X}")
+
+
+@dataclass(frozen=True, slots=True)
+class CurveKey:
+    """A P-384 key of the next generation of cards (hypothetical, ruling 28)."""
+
+    private: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @property
+    def signature_length(self) -> int:
+        """How many bytes a signature has."""
+        return 2 * _CURVE_LENGTH
+
+    def takes(self, operation: int, length: int) -> bool:
+        """Whether *operation* takes an input of *length* bytes."""
+        return length == _CURVE_LENGTH if operation == 0x02 else length >= 1
+
+    def sign(self, operation: int, data: bytes) -> bytes:
+        """Return the signature r‖s that *operation* makes of *data*: a digest for 02, a message for 03."""
+        match operation:
+            case 0x02:
+                return _side_by_side(self.private.sign(data, ec.ECDSA(Prehashed(SHA384()))))
+            case 0x03:
+                return sign_message(self.private, data)
+            case _:
+                raise ValueError(f"a curve key has no operation {operation:02X}")
+
+
+def sign_message(key: PrivateKey, message: bytes) -> bytes:
+    """Return the signature over *message* as cards and their certificates have it, whichever kind *key* is."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(message, padding.PKCS1v15(), SHA256())
+    return _side_by_side(key.sign(message, ec.ECDSA(SHA384())))
+
+
+def _side_by_side(encoded: bytes) -> bytes:
+    r, s = decode_dss_signature(encoded)
+    return r.to_bytes(_CURVE_LENGTH) + s.to_bytes(_CURVE_LENGTH)

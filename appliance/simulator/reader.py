@@ -9,15 +9,17 @@ command APDU. What the card's faults want on the wire is carried out here.
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Final, assert_never
 
 from appliance.errors import ReaderAbsent
 from appliance.simulator.card import SoftwareCard
-from appliance.simulator.card_data import CardData, keep_tries
+from appliance.simulator.card_data import Atr, CardData
 from appliance.simulator.faults import Answer, Delay, Fault, FaultyCard, Removal, Silence
+from appliance.simulator.tries import TriesFile
 
 _POWER_OFF, _POWER_ON, _RESET, _ATR = 0x00, 0x01, 0x02, 0x04
 _LENGTH: Final = 2
@@ -42,43 +44,68 @@ class _Stopped(Exception):
     """The card shall leave."""
 
 
-def load_card(folder: Path, faults: Iterable[Fault] = ()) -> FaultyCard:
-    """Return the card kept in *folder*, with *faults*; its count of PIN tries goes back there."""
-    return FaultyCard(
-        SoftwareCard(CardData.load(folder), keep_tries=lambda left: keep_tries(folder, left)), faults
-    )
-
-
-def serve_card(
-    folder: Path, host: str, port: int, faults: Iterable[Fault] = (), stop: threading.Event | None = None
-) -> Departure:
+def load_card(folder: Path, faults: Iterable[Fault] = (), atr: Atr | None = None) -> FaultyCard:
     """
-    Put the card kept in *folder* on the reader at *host* and *port*, and answer for it until it leaves.
+    Return the card kept in *folder*, with *faults*; its counts of tries go back there.
 
-    It leaves when *stop* is set, when a fault removes it, or when the reader goes away. Raises ReaderAbsent where
-    no reader listens, and ConfigInvalid where *folder* holds no card.
+    *atr* says on which side it is read, where that is not the one of the folder.
     """
-    return serve(load_card(folder, faults), host, port, stop or threading.Event())
+    data = CardData.load(folder)
+    if atr is not None:
+        data = replace(data, atr=atr)
+    return FaultyCard(SoftwareCard(data, keep_tries=TriesFile(folder).keep), faults)
 
 
-def serve(card: FaultyCard, host: str, port: int, stop: threading.Event) -> Departure:
-    """Put *card* on the reader at *host* and *port*, and answer for it until it leaves, as in `serve_card`."""
-    with _connect(host, port) as connection:
-        return _answer(card, connection, stop)
+class InsertedCard:
+    """
+    A *card* on the reader at *host* and *port*, answered for by a thread of its own until it leaves.
+
+    It leaves when it is removed, when a fault removes it, or when the reader goes away; *tell* is then called in
+    that thread. Raises ReaderAbsent where no reader listens.
+    """
+
+    def __init__(
+        self, card: FaultyCard, host: str, port: int, tell: Callable[[Departure], None] | None = None
+    ) -> None:
+        self.departure: Departure | None = None
+        """Why the card has left; None while it is there."""
+        self._stop = threading.Event()
+        self._tell = tell
+        connection = _connect(host, port)
+        self._thread = threading.Thread(target=self._serve, args=(card, connection), name="card", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the card is no longer on the reader."""
+        return self.departure is not None
+
+    def remove(self) -> Departure:
+        """Take the card away if it is still there, and return why it left."""
+        self._stop.set()
+        self._thread.join()
+        if self.departure is None:
+            raise RuntimeError("the card's thread has failed")
+        return self.departure
+
+    def wait(self, timeout: float) -> None:
+        """Wait until the card has left, or *timeout* seconds."""
+        self._thread.join(timeout)
+
+    def _serve(self, card: FaultyCard, connection: socket.socket) -> None:
+        self.departure = _answer(card, connection, self._stop)
+        if self._tell is not None:
+            self._tell(self.departure)
 
 
 @contextlib.contextmanager
 def inserted(card: FaultyCard, host: str, port: int) -> Iterator[None]:
-    """Have *card* on the reader at *host* and *port* while the block runs, served by a thread of its own."""
-    stop = threading.Event()
-    with _connect(host, port) as connection:
-        thread = threading.Thread(target=_answer, args=(card, connection, stop), name="card", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    """Have *card* on the reader at *host* and *port* while the block runs."""
+    lying = InsertedCard(card, host, port)
+    try:
+        yield
+    finally:
+        lying.remove()
 
 
 def _connect(host: str, port: int) -> socket.socket:

@@ -3,11 +3,17 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from appliance.card.cvc import Certificate, check_chain
+from appliance.simulator import control, fault_text
+from appliance.simulator.card_data import CardData
+from appliance.simulator.kinds import Kind
 from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.pki import Hierarchy
 from tests.cli.conftest import run
@@ -50,10 +56,10 @@ def test_a_hierarchy_is_added_to_and_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_card_lies_on_the_reader_until_it_is_told_to_leave(
-    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, tmp_path: Path, now: object
+    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, tmp_path: Path, now: datetime
 ) -> None:
     """`simulator card` puts a card on a reader, answers for it, and goes when it is terminated."""
-    hierarchy.issue_card(tmp_path / "card", now=now)  # type: ignore[arg-type]
+    hierarchy.issue_card(tmp_path / "card", now=now)
     reader = private_pcscd.readers[1]
     command = (
         sys.executable,
@@ -72,17 +78,17 @@ def test_a_card_lies_on_the_reader_until_it_is_told_to_leave(
             assert client.connect()(SELECT) == "9000"
         finally:
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=30)
         client.await_removal()
     assert process.returncode == 0
     assert "stopped" in said
 
 
 def test_a_faulty_card_behaves_as_it_was_told(
-    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, tmp_path: Path, now: object
+    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, tmp_path: Path, now: datetime
 ) -> None:
     """A fault given on the command line is what the other side meets."""
-    hierarchy.issue_card(tmp_path / "card", now=now)  # type: ignore[arg-type]
+    hierarchy.issue_card(tmp_path / "card", now=now)
     reader = private_pcscd.readers[1]
     command = (
         sys.executable,
@@ -101,31 +107,132 @@ def test_a_faulty_card_behaves_as_it_was_told(
             assert client.connect()(SELECT) == "6f00"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(30)
         client.await_removal()
 
 
-def test_a_private_reader_is_made_where_there_is_none(tmp_path: Path) -> None:
-    """Without a port the command brings a pcscd of its own and says how other programs find it."""
-    assert run("simulator", "pki", str(tmp_path)).returncode == 0
-    command = (sys.executable, "-m", "appliance", "simulator", "card", str(tmp_path / "card"))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def simulated(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """Have `simulator card` run with a pcscd of its own, and the environment that finds it."""
+    command = (sys.executable, "-m", "appliance", "simulator", "card", *map(str, arguments))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]  # shorter to write
     try:
-        assert process.stdout is not None
-        name, _, socket = process.stdout.readline().strip().partition("=")
+        name, _, path = process.stdout.readline().strip().partition("=")
         assert name == "PCSCLITE_CSOCK_NAME"
-        listed = subprocess.run(
-            ("opensc-tool", "--list-readers"),
-            env={name: socket, "PATH": "/usr/bin"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert "Virtual PCD 00 00" in listed.stdout
+        yield process, {name: path, "PATH": "/usr/bin"}
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def readers(environment: dict[str, str]) -> str:
+    """Return what OpenSC lists: each reader, and whether a card is in it."""
+    listed = subprocess.run(
+        ("opensc-tool", "--list-readers"), env=environment, capture_output=True, text=True, check=True
+    )
+    return listed.stdout
+
+
+def ask(process: subprocess.Popen[str], line: str) -> list[str]:
+    """Give *line* to the control, and return the lines of its answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+    answer = [process.stdout.readline().rstrip("\n")]
+    while answer[-1] != "ok" and not answer[-1].startswith("error: "):
+        answer.append(process.stdout.readline().rstrip("\n"))
+    return answer
+
+
+@pytest.fixture(scope="module")
+def two_cards(hierarchy: Hierarchy, tmp_path_factory: pytest.TempPathFactory, now: datetime) -> list[Path]:
+    """The folders of two cards."""
+    folders = [tmp_path_factory.mktemp("cards") / name for name in ("one", "two")]
+    for folder in folders:
+        hierarchy.issue_card(folder, now=now)
+    return folders
+
+
+def test_a_private_reader_is_made_where_there_is_none(two_cards: list[Path]) -> None:
+    """Without a port the command brings a pcscd of its own and says how other programs find it."""
+    with simulated(two_cards[0]) as (_process, environment):
+        assert "Virtual PCD 00 00" in readers(environment)
+
+
+def test_cards_come_and_go_by_command(two_cards: list[Path]) -> None:
+    """Several cards are on the readers of one pcscd; a line inserts or removes one, through a pipe."""
+    with simulated("--control", "--atr", "contactless", *two_cards) as (process, environment):
+        assert "Virtual PCD 1 00 00" in readers(environment)
+        assert "Virtual PCD 2 00 00" in readers(environment)
+        one, two, end = ask(process, "status")
+        assert f"card 1 {two_cards[0]} on reader 1 Virtual PCD 1 00 00" in one
+        assert f"card 2 {two_cards[1]} on reader 2 Virtual PCD 2 00 00" in two
+        assert end == "ok"
+        assert ask(process, "remove 1") == ["ok"]
+        assert ask(process, "status")[0] == f"card 1 {two_cards[0]} on no reader"
+        assert ask(process, "insert 1 2") == ["error: reader 2 is taken"]
+        assert ask(process, "insert 1") == ["ok"]
+        assert ask(process, "eject") == [
+            "error: the commands are: insert [CARD [READER]], remove [CARD], status, quit"
+        ]
+        _output, told = process.communicate("quit\n", timeout=30)
+        assert "card 1: stopped" in told
+
+
+def test_a_removed_card_is_away_for_others(two_cards: list[Path], private_pcscd: PrivatePcscd) -> None:
+    """What the control does is what PC/SC sees: away, and there again with all state lost."""
+    reader = private_pcscd.readers[1]
+    command = ("simulator", "card", str(two_cards[0]), "--port", str(reader.port), "--control")
+    with Client.of(reader) as client:
+        process = subprocess.Popen(
+            (sys.executable, "-m", "appliance", *command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            for _ in range(2):
+                client.await_card()
+                assert client.connect()(SELECT) == "9000"
+                assert ask(process, "remove") == ["ok"]
+                client.await_removal()
+                assert ask(process, "insert") == ["ok"]
+        finally:
+            # the end of the input is an end as well
+            process.communicate(timeout=30)
+        client.await_removal()
+    assert process.returncode == 0
+
+
+def test_cards_of_other_kinds_are_issued(tmp_path: Path) -> None:
+    """A hierarchy makes more cards: of other kinds, with other certificates, and never over an existing one."""
+    assert run("simulator", "pki", str(tmp_path)).returncode == 0
+    for kind in Kind:
+        made = run("simulator", "issue", str(tmp_path), str(tmp_path / kind), "--kind", kind, "--pin", "4711")
+        assert made.returncode == 0, made.stderr
+        loaded = CardData.load(tmp_path / kind)
+        assert (loaded.kind, loaded.secrets.pin) == (kind, "4711")
+    again = run("simulator", "issue", str(tmp_path), str(tmp_path / "next"))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    signing = run("simulator", "issue", str(tmp_path), str(tmp_path / "signing"), "--signing")
+    assert signing.returncode == 0
+    assert CardData.load(tmp_path / "signing").signing is not None
+
+
+def test_help_tells_everything() -> None:
+    """The help names every fault, every kind and every command of the control."""
+    told = run("simulator", "card", "--help").stdout
+    documented = fault_text.__doc__ or ""
+    faults = [line.split()[0] for line in documented.splitlines() if line.startswith("    ")]
+    assert len(faults) == 12
+    assert all(fault.partition("@")[0].partition("=")[0] in told for fault in faults)
+    assert all(command in told for command in control.COMMANDS.split(", "))
+    kinds = run("simulator", "issue", "--help").stdout
+    assert all(kind in kinds for kind in Kind)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +240,13 @@ def test_a_private_reader_is_made_where_there_is_none(tmp_path: Path) -> None:
     [
         (["simulator", "card", "nowhere", "--port", "1"], 78, "[config_invalid]"),
         (["simulator", "card", "nowhere", "--fault", "melted"], 2, "is no fault"),
+        (["simulator", "card", "nowhere", "--fault", "2:melted"], 2, "is no fault"),
+        (["simulator", "card", "nowhere", "nowhere"], 2, "on one reader only"),
+        (["simulator", "card", "one", "two", "--port", "1"], 2, "one --port for each"),
+        (["simulator", "card", *"123456789"], 2, "at most 8 cards"),
+        (["simulator", "card"], 2, "Missing argument"),
+        (["simulator", "issue", "nowhere", "x"], 78, "[config_invalid]"),
+        (["simulator", "issue", "nowhere", "x", "--kind", "paper"], 2, "is not one of"),
         (["simulator", "pki", "x", "--institution-key", "/dev/null"], 2, "no PEM public key"),
         (["hsm", "provision-softhsm", "/proc/nowhere"], 78, "[config_invalid]"),
     ],

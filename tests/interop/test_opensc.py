@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.errors import PartMissing
 from appliance.simulator.card_data import CardData
+from appliance.simulator.credentials import CredentialName
 from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.pki import Hierarchy
 from appliance.simulator.reader import load_card
@@ -46,7 +47,12 @@ def run(private_pcscd: PrivatePcscd) -> Run:
         selection = ("--reader", number) if on_reader else ()
         done = subprocess.run(
             [program, *selection, *arguments],
-            env={**private_pcscd.environment, "TEST_PIN": "1234", "WRONG_PIN": "9999"},
+            env={
+                **private_pcscd.environment,
+                "TEST_PIN": "1234",
+                "WRONG_PIN": "9999",
+                "PASSWORD": "TEST1234",
+            },
             capture_output=True,
             text=True,
             timeout=60,
@@ -115,4 +121,39 @@ def test_wrong_pin(run: Run, card: CardData, tmp_path: Path) -> None:
     """A wrong PIN is refused, and costs one try of the card."""
     printed = pkcs11(run, "--login", "--pin", "env:WRONG_PIN", "--list-objects")
     assert "CKR_PIN_INCORRECT" in printed
-    assert CardData.load(tmp_path / "card").tries_left == card.tries - 1
+    assert CardData.load(tmp_path / "card").tries(CredentialName.PIN) == card.tries(CredentialName.PIN) - 1
+
+
+@pytest.mark.usefixtures("card")
+def test_locked_pin(run: Run, tmp_path: Path) -> None:
+    """After three wrong PINs the right one is refused as well, in the words that OpenSC has for 6984 (ruling 13)."""
+    for left in (2, 1, 0):
+        pkcs11(run, "--login", "--pin", "env:WRONG_PIN", "--list-objects")
+        assert CardData.load(tmp_path / "card").tries(CredentialName.PIN) == left
+    assert "C_Login failed" in pkcs11(run, "--login", "--pin", "env:TEST_PIN", "--list-objects")
+    printed = run("pkcs15-tool", "--verify-pin", "--auth-id", "01", "--pin", "env:TEST_PIN")
+    assert "Reference data not usable" in printed
+    assert "Tries left     : 0" in run("pkcs15-tool", "--list-pins")
+
+
+@pytest.fixture
+def signing_card(
+    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, tmp_path: Path, now: datetime
+) -> Iterator[CardData]:
+    """A card with a signing certificate, on the first reader."""
+    data = hierarchy.issue_card(tmp_path / "card", now=now, signing=True)
+    with lying_on(private_pcscd.readers[0], load_card(tmp_path / "card")):
+        yield data
+
+
+def test_signing_certificate(run: Run, signing_card: CardData, tmp_path: Path) -> None:
+    """With the password OpenSC reads the signing certificate, which nobody else can."""
+    assert signing_card.signing is not None
+    file = tmp_path / "certificate"
+    reading = ("--read-certificate", "02", "--output", file)
+    run("pkcs15-tool", *reading)
+    assert not file.exists() or not file.read_bytes()
+    printed = run("pkcs15-tool", "--verify-pin", "--auth-id", "02", "--pin", "env:PASSWORD", *reading)
+    assert printed.endswith("exit 0"), printed
+    found = x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
+    assert found == signing_card.signing.certificate

@@ -3,21 +3,40 @@
 from dataclasses import dataclass
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-
 from appliance.card.apdu import Command, Response
 from appliance.card.cvc import Certificate
 from appliance.simulator.card import SoftwareCard
-from appliance.simulator.key_files import new_key
+from appliance.simulator.key_files import PrivateKey, new_key
+from appliance.simulator.keys import sign_message
 from appliance.simulator.pki import Hierarchy
 
 JPKI = "00A4040C0AD392F000260100000001"
+SURFACE, TEXT = "00A4040C0AD3921000310001010402", "00A4040C0AD3921000310001010408"
 ANCHOR, KEY, PIN = "00A4020C020016", "00A4020C020017", "00A4020C020018"
 VERIFY, QUERY = "002000800431323334", "00200080"
 VERIFY_WRONG = "002000800439393939"
 CHALLENGE = "0084000010"
 NONCE = bytes(range(31)) + b"\xff"
+
+
+def select(file_id: int) -> str:
+    """Return the command that selects a file."""
+    return f"00A4020C02{file_id:04X}"
+
+
+def read(file_id: int) -> str:
+    """Return the command that reads all of a file, by its short id."""
+    return f"00B0{0x80 | file_id:02X}00000000"
+
+
+def verify(file_id: int, secret: str) -> str:
+    """Return the command that verifies *secret* as the credential in a file, by its short id."""
+    return f"002000{0x80 | file_id:02X}{len(secret):02X}{secret.encode('ascii').hex()}"
+
+
+def query(file_id: int) -> str:
+    """Return the command that asks for the tries of the credential in a file, by its short id."""
+    return f"002000{0x80 | file_id:02X}"
 
 
 def say(card: SoftwareCard, command: str | Command) -> Response:
@@ -56,21 +75,20 @@ def authenticate(signature: bytes) -> Command:
 class Institution:
     """An institution: its key, and the certificates that say so."""
 
-    key: rsa.RSAPrivateKey
+    key: PrivateKey
     intermediate: Certificate
     leaf: Certificate
 
     @classmethod
-    def certified_by(cls, hierarchy: Hierarchy, code: str) -> Self:
-        """Return a new institution with *code*."""
-        key = new_key()
-        return cls(
-            key, hierarchy.institution.intermediate, hierarchy.issue_institution(key.public_key(), code)
-        )
+    def certified_by(cls, hierarchy: Hierarchy, code: str, key: PrivateKey | None = None) -> Self:
+        """Return a new institution with *code*, and *key* or an RSA one."""
+        key = key or new_key()
+        authority = hierarchy.institution_for(key.public_key())
+        return cls(key, authority.intermediate, hierarchy.issue_institution(key.public_key(), code))
 
     def answer(self, challenge: bytes) -> Command:
         """Return the EXTERNAL AUTHENTICATE that answers *challenge*."""
-        return authenticate(self.key.sign(challenge, padding.PKCS1v15(), SHA256()))
+        return authenticate(sign_message(self.key, challenge))
 
     def load_chain(self, card: SoftwareCard) -> None:
         """Select the application and load both certificates."""

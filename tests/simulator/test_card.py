@@ -1,5 +1,7 @@
 """The card's files, its order of checks, and that nothing makes it fall over."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from appliance.card.apdu import Response
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import Atr, CardData
 from appliance.simulator.jpki import token_information
-from tests.simulator.conversation import CHALLENGE, JPKI, KEY, PIN, VERIFY, say, sign, statuses
+from tests.simulator.conversation import CHALLENGE, JPKI, KEY, PIN, SURFACE, TEXT, VERIFY, say, sign, statuses
 
 COMMANDS = [
     # selection (ruling 19)
@@ -142,7 +144,7 @@ def test_token_information(card: SoftwareCard, card_data: CardData) -> None:
     """EF 0006 tells a My Number card by its first 32 bytes, and has 160 bytes in all."""
     say(card, JPKI)
     content = say(card, "00B0860000").data
-    assert content == token_information(card_data.serial)
+    assert content == token_information("JPKIAPICCTOKEN2", card_data.serial)
     assert len(content) == 160
     assert content[:32] == b"JPKIAPICCTOKEN2".ljust(32)
     assert content[-20:] == b"0301" + b"9" * 16
@@ -157,17 +159,7 @@ def test_presence(card: SoftwareCard) -> None:
 @pytest.mark.parametrize("atr", Atr)
 def test_atr(card_data: CardData, atr: Atr) -> None:
     """The ATR is that of the side the card is read on."""
-    data = CardData(
-        card_data.private_key,
-        card_data.certificate,
-        card_data.ca_certificate,
-        card_data.anchor_reference,
-        card_data.anchor_key,
-        "1234",
-        "1",
-        atr=atr,
-    )
-    card = SoftwareCard(data)
+    card = SoftwareCard(replace(card_data, atr=atr))
     assert card.atr == card.power_on() == card.reset() == atr.value
 
 
@@ -191,21 +183,29 @@ HEADERS = st.builds(
         st.sampled_from([0x00, 0x80, 0x10, 0x0C]),
         st.sampled_from([0x20, 0x2A, 0x82, 0x84, 0xA2, 0xA4, 0xB0, 0xFF]),
         st.sampled_from([0x00, 0x02, 0x03, 0x04, 0x06, 0x8A, 0x96]),
-        st.sampled_from([0x00, 0x0C, 0x80, 0x97, 0x98, 0xC1]),
+        st.sampled_from([0x00, 0x0C, 0x80, 0x92, 0x93, 0x97, 0x98, 0x9A, 0xC1]),
     ),
 )
 BODIES = st.one_of(
     st.binary(max_size=8),
     st.binary(max_size=300).map(lambda data: bytes([0, *len(data).to_bytes(2), *data])),
-    st.sampled_from(["02000A", "020016", "020017", "020018", "0431323334", "10", "00"]).map(bytes.fromhex),
+    st.sampled_from(["020002", "02000A", "020012", "020016", "020017", "0431323334", "10", "00"]).map(
+        bytes.fromhex
+    ),
 )
+SELECTIONS = st.sampled_from([JPKI, SURFACE, TEXT]).map(bytes.fromhex)
 
 
-@given(st.lists(st.one_of(st.binary(max_size=40), st.builds(bytes.__add__, HEADERS, BODIES)), max_size=8))
-def test_any_bytes(card_data: CardData, commands: list[bytes]) -> None:
-    """Whatever is sent, in whatever order, the card gives a well-formed response and goes on."""
+@given(
+    application=SELECTIONS,
+    commands=st.lists(
+        st.one_of(st.binary(max_size=40), st.builds(bytes.__add__, HEADERS, BODIES), SELECTIONS), max_size=8
+    ),
+)
+def test_any_bytes(card_data: CardData, application: bytes, commands: list[bytes]) -> None:
+    """Whatever is sent, in whatever order and application, the card gives a well-formed response and goes on."""
     card = SoftwareCard(card_data)
-    say(card, JPKI)
+    card.transmit(application)
     for command in commands:
         response = Response.from_bytes(card.transmit(command))
         assert response.status == 0x9000 or not response.data

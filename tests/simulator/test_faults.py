@@ -1,17 +1,25 @@
 """Cards that misbehave."""
 
+from datetime import datetime
+from pathlib import Path
+
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from appliance.card.apdu import Response
+from appliance.card.tlv import Tlv, total_length
 from appliance.simulator.card import SoftwareCard
+from appliance.simulator.card_data import CardData
+from appliance.simulator.fault_text import parse
 from appliance.simulator.faults import (
     Answer,
     Delay,
     Fault,
     FaultyCard,
+    ForeignCertificate,
+    ForeignFront,
     Garbage,
     Mute,
     PinForPinless,
@@ -19,11 +27,13 @@ from appliance.simulator.faults import (
     Removed,
     Silence,
     Slow,
+    StateLost,
     StatusWord,
     Truncated,
+    WrongFrontSignature,
     WrongSignature,
-    parse,
 )
+from appliance.simulator.pki import Hierarchy
 from tests.simulator.conversation import (
     ANCHOR,
     CHALLENGE,
@@ -31,12 +41,15 @@ from tests.simulator.conversation import (
     NONCE,
     PIN,
     QUERY,
+    SURFACE,
     VERIFY,
     VERIFY_WRONG,
     Institution,
+    read,
     say,
     sign,
     statuses,
+    verify,
 )
 
 
@@ -58,6 +71,8 @@ def answer(card: FaultyCard, command: str) -> bytes:
         ("truncated@12", Truncated(12)),
         ("garbage@2", Garbage(2)),
         ("status@3=6f00", StatusWord(3, 0x6F00)),
+        ("state-lost@5", StateLost(5)),
+        ("wrong-front-signature", WrongFrontSignature()),
     ],
 )
 def test_text(text: str, fault: Fault) -> None:
@@ -85,6 +100,12 @@ def test_text(text: str, fault: Fault) -> None:
         "status@3=6F0.",
         "status=6F00",
         "mute@1 ",
+        "state-lost",
+        "foreign-front",
+        "foreign-front@1=card",
+        "foreign-front=/nowhere",
+        "foreign-certificate=/nowhere",
+        "wrong-front-signature=1",
     ],
 )
 def test_bad_text(text: str) -> None:
@@ -171,3 +192,53 @@ def test_pin_for_pinless(card: SoftwareCard, institution: Institution, holder_ke
     assert statuses(card, ANCHOR, institution.answer(say(card, CHALLENGE).data)) == "9000 9000"
     signature = Response.from_bytes(answer(faulty, sign(0x03, NONCE).to_bytes().hex())).data
     holder_key.public_key().verify(signature, NONCE, padding.PKCS1v15(), SHA256())
+
+
+def test_state_lost(card: SoftwareCard) -> None:
+    """A card that was reset unnoticed has no current file any more, and answers accordingly."""
+    faulty = FaultyCard(card, [StateLost(3)])
+    assert [answer(faulty, command) for command in (JPKI, PIN)] == [b"\x90\x00"] * 2
+    assert answer(faulty, QUERY) == b"\x69\x86"
+    assert answer(faulty, JPKI) == b"\x90\x00"
+
+
+@pytest.fixture(scope="module")
+def other_data(hierarchy: Hierarchy, holder_key: rsa.RSAPrivateKey, now: datetime) -> CardData:
+    """Another person's card, with a card key of its own."""
+    return hierarchy.issue_card(now=now, private_key=holder_key)
+
+
+def front_of(card: FaultyCard, data: CardData) -> bytes:
+    """Return the front that *card* gives for the number of *data*, without filler."""
+    assert answer(card, SURFACE) == b"\x90\x00"
+    assert answer(card, verify(0x12, data.secrets.number_b)) == b"\x90\x00"
+    file = answer(card, read(0x02))[:-2]
+    return file[: total_length(file[:8])]
+
+
+def test_wrong_front_signature(card: SoftwareCard, card_data: CardData) -> None:
+    """The front's signature has one wrong bit, and everything else is as it was."""
+    wrong = Tlv.from_bytes(front_of(FaultyCard(card, [WrongFrontSignature()]), card_data))
+    right = Tlv.from_bytes(card_data.surface[0x02])
+    changed = [one for one, other in zip(right.children, wrong.children, strict=True) if one != other]
+    assert [each.tag for each in changed] == [0xDF28]
+
+
+def test_foreign_front(card: SoftwareCard, card_data: CardData, other_data: CardData) -> None:
+    """The number of this card opens the front of another, whose key is not this card's."""
+    front = front_of(FaultyCard(card, [ForeignFront(other_data.surface[0x02])]), card_data)
+    assert front == other_data.surface[0x02] != card_data.surface[0x02]
+
+
+def test_foreign_certificate(card: SoftwareCard, other_data: CardData) -> None:
+    """The certificate is that of another card."""
+    faulty = FaultyCard(card, [ForeignCertificate(other_data.certificate)])
+    assert answer(faulty, JPKI) == b"\x90\x00"
+    assert answer(faulty, read(0x0A)).startswith(other_data.certificate)
+
+
+def test_parts_of_another_card(other_data: CardData, tmp_path: Path) -> None:
+    """On a command line the other card is named by its folder."""
+    other_data.save(tmp_path)
+    assert parse(f"foreign-front={tmp_path}") == ForeignFront(other_data.surface[0x02])
+    assert parse(f"foreign-certificate={tmp_path}") == ForeignCertificate(other_data.certificate)

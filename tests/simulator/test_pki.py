@@ -1,5 +1,6 @@
 """The test hierarchy, as `cryptography` and `openssl` see it."""
 
+import shutil
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,17 +16,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from appliance.card.cvc import Certificate, Shape, check_chain
 from appliance.errors import ConfigInvalid, CvcMalformed
 from appliance.simulator.card_data import CardData
-from appliance.simulator.holder_pki import (
-    CPS,
-    DIGITAL_SIGNATURE,
-    USER_AUTHENTICATION,
-    CrlOptions,
-    HolderOptions,
-    crl_name,
-)
+from appliance.simulator.certificate_parts import CPS
+from appliance.simulator.holder_pki import USER_AUTHENTICATION, CrlOptions, HolderOptions, crl_name
 from appliance.simulator.key_files import private_pem
 from appliance.simulator.people import AOBA, MIDORI
 from appliance.simulator.pki import Hierarchy
+from appliance.simulator.signing_pki import DIGITAL_SIGNATURE
 
 CA_NAME = (
     "OU=Japan Agency for Local Authority Information Systems,OU=JPKI for user authentication,O=JPKI-TEST,C=JP"
@@ -257,9 +253,12 @@ def test_folder(hierarchy: Hierarchy, hierarchy_folder: Path) -> None:
     assert loaded.ca_certificates == hierarchy.ca_certificates
     assert loaded.institution.intermediate == hierarchy.institution.intermediate
     assert loaded.root_key == hierarchy.root_key
+    assert loaded.next_institution.intermediate == hierarchy.next_institution.intermediate
+    assert loaded.surface_root_key == hierarchy.surface_root_key
+    assert loaded.signing.ca == hierarchy.signing.ca
     assert private_pem(loaded.holders.responder_key) == private_pem(hierarchy.holders.responder_key)
     modes = {path.name: path.stat().st_mode & 0o777 for path in hierarchy_folder.rglob("*-key.pem")}
-    assert len(modes) == 5
+    assert len(list(hierarchy_folder.rglob("*-key.pem"))) == 11
     assert set(modes.values()) == {0o600}
     encoded = (hierarchy_folder / "institution" / "intermediate.cvc").read_bytes()
     assert len(encoded) == Shape.RSA_2048.length
@@ -267,6 +266,16 @@ def test_folder(hierarchy: Hierarchy, hierarchy_folder: Path) -> None:
     assert "Public-Key" in openssl(
         "pkey", "-pubin", "-noout", "-text", "-in", hierarchy_folder / "institution" / "root.pem"
     )
+
+
+@pytest.mark.parametrize("missing", ["surface", "institution-next", "holders/signing-ca.pem"])
+def test_older_folder(hierarchy_folder: Path, tmp_path: Path, missing: str) -> None:
+    """A hierarchy from before it had all its parts is refused, and not made up for."""
+    folder = tmp_path / "hierarchy"
+    shutil.copytree(hierarchy_folder, folder)
+    (folder / missing).rename(tmp_path / "gone")
+    with pytest.raises(ConfigInvalid, match="no usable test hierarchy"):
+        Hierarchy.load(folder)
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -283,7 +292,7 @@ def test_card(hierarchy: Hierarchy, tmp_path: Path, now: datetime) -> None:
     certificate.verify_directly_issued_by(ca)
     assert ca == hierarchy.ca_certificates[0]
     assert certificate.public_key() == card.private_key.public_key()
-    assert CardData.load(tmp_path / "card").pin == "4711"
+    assert CardData.load(tmp_path / "card").secrets.pin == "4711"
     assert len(card.certificate) < 2000
 
 
@@ -296,6 +305,6 @@ def test_leaf_signature(hierarchy: Hierarchy, key: rsa.RSAPublicKey) -> None:
     """A certificate's signature is RSA PKCS#1 v1.5 with SHA-256 over its 297 body bytes."""
     leaf = hierarchy.issue_institution(key)
     body = leaf.to_bytes()[10:307]
-    hierarchy.institution.intermediate_key.public_key().verify(
-        leaf.signature, body, padding.PKCS1v15(), SHA256()
-    )
+    issuer_key = hierarchy.institution.intermediate_key.public_key()
+    assert isinstance(issuer_key, rsa.RSAPublicKey)
+    issuer_key.verify(leaf.signature, body, padding.PKCS1v15(), SHA256())

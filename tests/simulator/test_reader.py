@@ -1,7 +1,6 @@
 """A software card on a virtual reader: first with a socket as the reader, then with a real pcscd."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ import pytest
 from appliance.errors import ConfigInvalid, ReaderAbsent
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import CardData
+from appliance.simulator.credentials import CredentialName
 from appliance.simulator.faults import Fault, FaultyCard, Mute, Removed, Slow
 from appliance.simulator.pcscd import PrivatePcscd
-from appliance.simulator.reader import Departure, load_card, serve, serve_card
+from appliance.simulator.reader import Departure, InsertedCard, load_card
 from tests.pcsc import Client, lying_on
 from tests.simulator.conversation import (
     ANCHOR,
@@ -33,12 +33,10 @@ WAIT = 10.0
 
 @dataclass
 class Reader:
-    """The reader's end of the wire, with a card served by a thread; *ended* holds why the card left."""
+    """The reader's end of the wire, and the card on it."""
 
     connection: socket.socket
-    stop: threading.Event
-    thread: threading.Thread
-    ended: list[Departure]
+    card: InsertedCard
 
     def send(self, frame: str) -> None:
         """Send one frame, in two parts as vpcd does."""
@@ -51,10 +49,10 @@ class Reader:
         length = int.from_bytes(self.connection.recv(2, socket.MSG_WAITALL))
         return self.connection.recv(length, socket.MSG_WAITALL).hex()
 
-    def departure(self) -> Departure:
-        """Wait until the card has left, and return why."""
-        self.thread.join(WAIT)
-        return self.ended[0]
+    def departure(self) -> Departure | None:
+        """Wait until the card has left by itself, and return why."""
+        self.card.wait(WAIT)
+        return self.card.departure
 
 
 Insert = Callable[..., Reader]
@@ -68,20 +66,15 @@ def insert(card: SoftwareCard) -> Iterator[Insert]:
     def put(*faults: Fault) -> Reader:
         with socket.create_server(("127.0.0.1", 0)) as server:
             host, port = server.getsockname()
-            stop, ended = threading.Event(), list[Departure]()
-            thread = threading.Thread(
-                target=lambda: ended.append(serve(FaultyCard(card, faults), host, port, stop))
-            )
-            thread.start()
+            inserted = InsertedCard(FaultyCard(card, faults), host, port)
             connection, _address = server.accept()
         connection.settimeout(WAIT)
-        readers.append(Reader(connection, stop, thread, ended))
+        readers.append(Reader(connection, inserted))
         return readers[-1]
 
     yield put
     for reader in readers:
-        reader.stop.set()
-        reader.thread.join(WAIT)
+        reader.card.remove()
         reader.connection.close()
 
 
@@ -114,10 +107,11 @@ def test_unknown_control(insert: Insert) -> None:
 
 
 def test_stop(insert: Insert) -> None:
-    """A card that is told to stop leaves."""
+    """A card that is taken away leaves."""
     reader = insert()
-    reader.stop.set()
-    assert reader.departure() is Departure.STOPPED
+    assert not reader.card.has_left
+    assert reader.card.remove() is Departure.STOPPED
+    assert reader.card.has_left
     assert reader.connection.recv(1) == b""
 
 
@@ -145,8 +139,7 @@ def test_mute(insert: Insert) -> None:
     reader.send(JPKI)
     reader.send("04")
     assert reader.receive() == "3be000ff8131fe4514"
-    reader.stop.set()
-    assert reader.departure() is Departure.STOPPED
+    assert reader.card.remove() is Departure.STOPPED
 
 
 def test_slow(insert: Insert) -> None:
@@ -162,8 +155,7 @@ def test_slow_card_stops_at_once(insert: Insert) -> None:
     """A card that is to stop does not first wait for its delay to end."""
     reader = insert(Slow(1, 3600))
     reader.send(JPKI)
-    reader.stop.set()
-    assert reader.departure() is Departure.STOPPED
+    assert reader.card.remove() is Departure.STOPPED
 
 
 def test_no_reader(card_data: CardData, tmp_path: Path) -> None:
@@ -171,10 +163,10 @@ def test_no_reader(card_data: CardData, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         _host, port = server.getsockname()
     with pytest.raises(ConfigInvalid):
-        serve_card(tmp_path, "127.0.0.1", port)
+        load_card(tmp_path)
     card_data.save(tmp_path)
     with pytest.raises(ReaderAbsent):
-        serve_card(tmp_path, "127.0.0.1", port)
+        InsertedCard(load_card(tmp_path), "127.0.0.1", port)
 
 
 def test_reader_names(private_pcscd: PrivatePcscd) -> None:
@@ -192,7 +184,7 @@ def test_card_in_pcscd(private_pcscd: PrivatePcscd, card_data: CardData, tmp_pat
         answers = [transmit(command) for command in (JPKI, PIN, VERIFY_WRONG, QUERY)]
         assert answers == ["9000", "9000", "63c2", "63c2"]
         assert transmit("00B08A00000000").startswith(card_data.certificate.hex())
-    assert CardData.load(tmp_path).tries_left == 2
+    assert CardData.load(tmp_path).tries(CredentialName.PIN) == 2
 
 
 def test_institution_in_pcscd(

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from appliance.simulator.card import SoftwareCard
-from appliance.simulator.card_data import CardData, keep_tries
+from appliance.simulator.card_data import CardData
 from appliance.simulator.credentials import Credential
+from appliance.simulator.tries import TriesFile
 from tests.simulator.conversation import (
     JPKI,
     KEY,
@@ -79,7 +80,7 @@ def test_tries_outlive_power(card_data: CardData) -> None:
 def test_tries_outlive_the_process(card_data: CardData, tmp_path: Path) -> None:
     """The count of tries of a card in a folder is there again when the folder is loaded."""
     card_data.save(tmp_path)
-    card = SoftwareCard(CardData.load(tmp_path), keep_tries=lambda left: keep_tries(tmp_path, left))
+    card = SoftwareCard(CardData.load(tmp_path), keep_tries=TriesFile(tmp_path).keep)
     assert statuses(card, JPKI, PIN, VERIFY_WRONG) == "9000 9000 63C2"
     assert statuses(SoftwareCard(CardData.load(tmp_path)), JPKI, PIN, QUERY) == "9000 9000 63C2"
 
@@ -87,7 +88,7 @@ def test_tries_outlive_the_process(card_data: CardData, tmp_path: Path) -> None:
 def test_try_is_counted_before_it_is_compared() -> None:
     """A power cut during VERIFY gains nobody a try: the count falls first, and rises after success."""
     kept: list[int] = []
-    Credential(b"1234", 3, 3, kept.append).verify(b"1234")
+    Credential(b"1234", 3, 3, keep=kept.append).verify(b"1234")
     assert kept == [2, 3]
 
 
@@ -95,6 +96,7 @@ def test_secret_is_not_shown(card_data: CardData) -> None:
     """Neither PIN nor key appears in what is printed of a card."""
     shown = repr(card_data) + repr(Credential(b"4711", 3, 3))
     assert "1234" not in shown.replace(card_data.serial, "")
+    assert card_data.secrets.number_b not in shown
     assert "4711" not in shown
     assert "RSA" not in shown
 
