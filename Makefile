@@ -7,22 +7,35 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALLED := $(VENV)/.installed
 
 # What Debian has to bring: PC/SC with a virtual reader, a PKCS#11 token, the independent judges (OpenSC,
-# OpenSSL), and what pyscard is built with.
+# OpenSSL), what pyscard is built with, and the modules that the conformance tests put through their paces.
 DEBIAN_PACKAGES := pcscd libpcsclite-dev vsmartcard-vpcd softhsm2 opensc opensc-pkcs11 openssl \
-                   gcc swig pkg-config util-linux
+                   gcc swig pkg-config util-linux postgresql \
+                   p11-kit p11-kit-modules opencryptoki libtpm2-pkcs11-1 libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 \
+                   swtpm tpm2-abrmd dbus-daemon libnss3 libnss3-tools
 # Debian's own Python comes in parts; any other Python brings its headers and venv along.
 ifneq ($(filter /usr/bin/%,$(shell command -v $(PYTHON))),)
 DEBIAN_PACKAGES += python3-dev python3-venv
 endif
 MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
 
-.PHONY: demo test lint lock docs fuzz clean debian-packages venv
+.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv
 
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)
 
 test: lint
 	$(BIN)/pytest $(PYTEST)
+
+# The long version of one test: eight callers for a minute.
+soak: venv
+	SOAK_SECONDS=60 $(BIN)/pytest tests/faults/test_threads.py --log-cli-level=INFO $(PYTEST)
+
+bench: venv
+	@$(BIN)/jpki-appliance hsm bench $(BENCH)
+
+# Probes the five modules anew and writes docs/conformance.md and .json.
+conformance: venv
+	$(BIN)/python -m tests.conformance docs
 
 lint: venv
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ a folder with a configuration can be moved as one. `hsm-config/appliance.toml` i
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from appliance.errors import ConfigInvalid
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Alias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+"""What a part is called in results and metrics."""
 
 T = TypeVar("T")
 
@@ -25,38 +27,126 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What all sections have in common."""
 
 
-class InstitutionSettings(_Section, frozen=True, kw_only=True):
+class ChainSettings(_Section, frozen=True, kw_only=True):
+    """One certificate chain of the institution."""
+
+    intermediate: str
+    leaf: str
+
+
+class InstitutionSettings(ChainSettings, frozen=True, kw_only=True):
     """The institution's certificates, and the profile of the cards that take them."""
 
     profile: str = "jpki-reference"
     """Name of a packaged profile, or path of a profile file."""
-    intermediate: str
-    leaf: str
     root_key: str | None = None
     """PEM public key of the institution root, where it is known; the real one is not public."""
+    next: ChainSettings | None = None
+    """The chain that takes over in a rotation, while the keys of both are in the HSM."""
+
+    @property
+    def chains(self) -> tuple[ChainSettings, ...]:
+        """The chains in order of preference."""
+        return (self,) if self.next is None else (self.next, self)
 
 
-class HsmSettings(_Section, frozen=True, kw_only=True):
-    """Which PKCS#11 token holds the keys, and how long it may take."""
+class TokenSettings(_Section, frozen=True, kw_only=True):
+    """Where one PKCS#11 token is, and how it is reached."""
 
-    module: str
+    alias: Alias = "hsm-1"
+    vendor: str = "softhsm"
+    """Name of a vendor profile that is shipped, or path of a profile file."""
+    module: str | None = None
+    """Path of the vendor's module, where it is not the profile's."""
     token: Name
     pin_file: str
     environment: Mapping[str, str] = {}
     """Variables the module needs. A value that begins with "./" is a path beside the configuration file."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+
+
+class StandbySettings(TokenSettings, frozen=True, kw_only=True):
+    """Another HSM with the same keys, which takes over when those before it fail."""
+
+    alias: Alias
+
+
+class HsmSettings(TokenSettings, frozen=True, kw_only=True):
+    """Which PKCS#11 tokens hold the keys, and how long they may take."""
+
     token_key: str
     """PEM public key of the key that signs result tokens; its private half is in the token."""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    state: str
+    """Folder for what has to survive a restart."""
     start_seconds: Seconds = 20.0
     sign_seconds: Seconds = 5.0
+    queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    """The most requests that wait for a worker."""
+    canary_seconds: Seconds = 60.0
     challenges_per_minute: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 600
     """The most a worker signs with the institution key, whoever asks."""
+    standby: tuple[StandbySettings, ...] = ()
+    """Other HSMs with the same keys, in order of preference."""
+
+    def __post_init__(self) -> None:
+        if len({one.alias for one in self.all}) != 1 + len(self.standby):
+            raise ValueError("two HSMs have one alias")
+
+    @property
+    def all(self) -> tuple[TokenSettings, ...]:
+        """All HSMs in order of preference."""
+        return (self, *self.standby)
 
 
 class TrustSettings(_Section, frozen=True, kw_only=True):
     """Which CAs issue holders' certificates."""
 
     authorities: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    front_root: str | None = None
+    """PEM public key of the root that municipalities' keys for card fronts lead to; without it no front is read."""
+
+
+class OcspSettings(_Section, frozen=True, kw_only=True):
+    """The OCSP responder."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+$")]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=30)] = 5.0
+    """How long an answer may take."""
+    authorities: str | None = None
+    """PEM certificates that the responder's TLS certificate leads to, where they are not the system's."""
+    client_certificate: str | None = None
+    client_key_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.client_certificate is None) is not (self.client_key_file is None):
+            raise ValueError("client_certificate and client_key_file go together")
+
+
+class CrlSettings(_Section, frozen=True, kw_only=True):
+    """The folder with the lists of revoked certificates, and the index made of them."""
+
+    folder: str
+    state: str
+    watch_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 10.0
+
+
+class RevocationSettings(_Section, frozen=True, kw_only=True):
+    """How it is found out whether a holder's certificate was revoked."""
+
+    sources: Annotated[tuple[Literal["ocsp", "crl"], ...], msgspec.Meta(max_length=2)]
+    """In which order; none at all means that nothing is checked, and every result says so."""
+    when_unavailable: Literal["refuse", "accept-unchecked"] = "refuse"
+    longest_age_hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 30)] = 48.0
+    """How old knowledge may be, even where its issuer lets it count for longer."""
+    crl: CrlSettings | None = None
+    ocsp: OcspSettings | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.sources)) != len(self.sources):
+            raise ValueError("a source is named twice")
+        for source in self.sources:
+            if getattr(self, source) is None:
+                raise ValueError(f"the source '{source}' has no section [revocation.{source}]")
 
 
 class ReaderSettings(_Section, frozen=True, kw_only=True):
@@ -64,7 +154,7 @@ class ReaderSettings(_Section, frozen=True, kw_only=True):
 
     name: Name
     """A part of the reader's name that no other reader has."""
-    alias: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    alias: Alias
     """What the reader is called in results; never the raw name."""
     card_seconds: Seconds = 15.0
     exchange_seconds: Seconds = 10.0
@@ -85,6 +175,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     institution: InstitutionSettings
     hsm: HsmSettings
     trust: TrustSettings
+    revocation: RevocationSettings
     reader: ReaderSettings
     result: ResultSettings
 
@@ -103,12 +194,11 @@ class Configuration(msgspec.Struct, frozen=True):
         """Return the content of the file called *named*, or raise ConfigInvalid."""
         return read_bounded(self.path(named))
 
-    @property
-    def hsm_environment(self) -> dict[str, str]:
-        """The module's variables, with paths beside the configuration file made absolute."""
+    def environment(self, hsm: TokenSettings) -> dict[str, str]:
+        """Return the variables of the module of *hsm*, with paths beside the configuration file made absolute."""
         return {
             name: str(self.path(value)) if value.startswith("./") else value
-            for name, value in self.settings.hsm.environment.items()
+            for name, value in hsm.environment.items()
         }
 
     def read_secret(self, named: str) -> bytes:

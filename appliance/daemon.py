@@ -16,14 +16,18 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from appliance.authentication import Authenticator
+from appliance.authentication import Authenticator, Chains
 from appliance.card import cvc, profile
 from appliance.card.profile import Profile
 from appliance.config import Configuration
 from appliance.errors import ConfigInvalid
+from appliance.front_reading import FrontReader
 from appliance.gateway.token import ResultTokens
 from appliance.hsm.messages import TokenSetup
+from appliance.hsm.place import Hsm
 from appliance.hsm.pool import Pool
+from appliance.hsm.vendor import load_vendor
+from appliance.revocation.knowledge import knowledge
 from appliance.terminals.pcsc import PcscCard, card_on
 from appliance.terminals.steps import EnterPin, Observe, ignore, no_pin_entry
 from appliance.trust.certificates import Anchors
@@ -38,6 +42,15 @@ class Appliance:
     authenticator: Authenticator
     tokens: ResultTokens
     pool: Pool
+
+    @property
+    def front_reader(self) -> FrontReader:
+        """What reads fronts; raise ConfigInvalid where the configuration names no root for them."""
+        named = self.configuration.settings.trust.front_root
+        if named is None:
+            raise ConfigInvalid("trust.front_root is not set, so no front can be read")
+        root_key = _rsa_key(self.configuration, named)
+        return FrontReader(self.authenticator.profile, root_key, self.authenticator.random)
 
     def card(
         self, enter_pin: EnterPin = no_pin_entry, observe: Observe = ignore
@@ -58,30 +71,21 @@ async def running(configuration: Configuration) -> AsyncIterator[Appliance]:
     """Give the appliance that *configuration* describes; raise ConfigurationError, InstitutionError, HsmError."""
     settings = configuration.settings
     card_profile = load_profile(configuration)
-    chain = load_chain(configuration)
-    token_key = _public_key(configuration, settings.hsm.token_key)
-    if not isinstance(token_key, ec.EllipticCurvePublicKey) or not isinstance(token_key.curve, ec.SECP256R1):
-        raise ConfigInvalid("hsm.token_key is not a P-256 key")
+    chains = load_chains(configuration)
+    token_key = load_token_key(configuration)
     anchors = Anchors.from_pem(configuration.read(name) for name in settings.trust.authorities)
     pseudonym_key = PseudonymKey(configuration.read_secret(settings.result.pseudonym_key_file))
-    setup = TokenSetup(
-        module=settings.hsm.module,
-        token=settings.hsm.token,
-        pin_file=str(configuration.path(settings.hsm.pin_file)),
-        institution_key=_spki(chain.public_key),
-        token_key=_spki(token_key),
-        challenge_bytes=card_profile.institution.challenge_length,
-        challenges_per_minute=settings.hsm.challenges_per_minute,
-        issuer=settings.result.issuer,
-        token_lifetime_seconds=settings.result.lifetime_seconds,
-    )
-    async with Pool(
-        setup,
-        environment=configuration.hsm_environment,
-        workers=settings.hsm.workers,
-        start_seconds=settings.hsm.start_seconds,
-        sign_seconds=settings.hsm.sign_seconds,
-    ) as pool:
+    async with (
+        Pool(
+            hsms(configuration),
+            state=configuration.path(settings.hsm.state),
+            start_seconds=settings.hsm.start_seconds,
+            sign_seconds=settings.hsm.sign_seconds,
+            queue_limit=settings.hsm.queue_limit,
+            canary_seconds=settings.hsm.canary_seconds,
+        ) as pool,
+        knowledge(configuration, anchors) as revocation,
+    ):
         tokens = ResultTokens(
             issuer=settings.result.issuer,
             audience=settings.result.audience,
@@ -92,9 +96,50 @@ async def running(configuration: Configuration) -> AsyncIterator[Appliance]:
             new_id=uuid4,
         )
         authenticator = Authenticator(
-            card_profile, chain, anchors, pool, tokens, lambda: datetime.now(UTC), secrets.token_bytes
+            card_profile,
+            Chains(*chains),
+            anchors,
+            pool,
+            tokens,
+            lambda: datetime.now(UTC),
+            secrets.token_bytes,
+            revocation,
         )
         yield Appliance(configuration, authenticator, tokens, pool)
+
+
+def hsms(configuration: Configuration) -> tuple[Hsm, ...]:
+    """Return the HSMs of *configuration* in order of preference, each with all keys pinned."""
+    settings = configuration.settings
+    card_profile = load_profile(configuration)
+    chains = load_chains(configuration)
+    token_key = load_token_key(configuration)
+    found = tuple(
+        Hsm(
+            alias=one.alias,
+            setup=TokenSetup(
+                vendor=vendor,
+                module=one.module or vendor.module,
+                token=one.token,
+                pin_file=str(configuration.path(one.pin_file)),
+                institution_keys=tuple(_spki(chain.public_key) for chain in chains),
+                token_key=_spki(token_key) if vendor.signing.ec else None,
+                challenge_bytes=card_profile.institution.challenge_length,
+                challenges_per_minute=settings.hsm.challenges_per_minute,
+                issuer=settings.result.issuer,
+                token_lifetime_seconds=settings.result.lifetime_seconds,
+            ),
+            environment=configuration.environment(one),
+            workers=one.workers,
+        )
+        for one in settings.hsm.all
+        for vendor in (load_vendor(one.vendor, configuration.folder),)
+    )
+    if all(hsm.setup.token_key is None for hsm in found):
+        raise ConfigInvalid(
+            "no HSM can hold the key that signs result tokens: none of the modules has EC keys"
+        )
+    return found
 
 
 def load_profile(configuration: Configuration) -> Profile:
@@ -105,20 +150,41 @@ def load_profile(configuration: Configuration) -> Profile:
     return Profile.from_toml(configuration.read(named))
 
 
-def load_chain(configuration: Configuration) -> cvc.Chain:
-    """Return the institution's certificates, checked as far as the configuration allows (ruling 9)."""
+def load_chains(configuration: Configuration) -> tuple[cvc.Chain, ...]:
+    """
+    Return the institution's chains in order of preference, checked as far as the configuration allows (ruling 9).
+
+    A rotation changes keys and not who the institution is.
+    """
     institution = configuration.settings.institution
-    return cvc.check_chain(
-        cvc.Certificate.from_bytes(configuration.read(institution.intermediate)),
-        cvc.Certificate.from_bytes(configuration.read(institution.leaf)),
-        None if institution.root_key is None else _root_key(configuration, institution.root_key),
+    root_key = None if institution.root_key is None else _rsa_key(configuration, institution.root_key)
+    chains = tuple(
+        cvc.check_chain(
+            cvc.Certificate.from_bytes(configuration.read(chain.intermediate)),
+            cvc.Certificate.from_bytes(configuration.read(chain.leaf)),
+            root_key,
+        )
+        for chain in institution.chains
     )
+    if len({chain.institution_code for chain in chains}) > 1:
+        raise ConfigInvalid("institution.next is a chain of another institution")
+    if len({_spki(chain.public_key) for chain in chains}) < len(chains):
+        raise ConfigInvalid("institution.next certifies the key that is in use already")
+    return chains
 
 
-def _root_key(configuration: Configuration, named: str) -> rsa.RSAPublicKey:
+def load_token_key(configuration: Configuration) -> ec.EllipticCurvePublicKey:
+    """Return the public key that result tokens are verified with."""
+    key = _public_key(configuration, configuration.settings.hsm.token_key)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ConfigInvalid("hsm.token_key is not a P-256 key")
+    return key
+
+
+def _rsa_key(configuration: Configuration, named: str) -> rsa.RSAPublicKey:
     key = _public_key(configuration, named)
     if not isinstance(key, rsa.RSAPublicKey):
-        raise ConfigInvalid("institution.root_key is not an RSA key")
+        raise ConfigInvalid(f"{configuration.path(named)} holds another key than an RSA one")
     return key
 
 

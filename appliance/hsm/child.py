@@ -4,33 +4,42 @@ A process of ours at the other end of a socket, as the event loop sees it.
 Not `asyncio.create_subprocess_exec`: its transport kills the process when it is closed or collected, and a worker
 in the middle of a login has to be left alone. Here nothing but `kill` kills. The child is told apart by a pidfd, so
 no signal can reach another process that got its number.
+
+Frames are cut in the protocol itself, and each is handed on in the callback it arrived in: a signature costs the
+event loop one read and one write.
 """
 
 import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, cast
 
 from appliance.errors import HsmUnavailable
 from appliance.hsm.messages import HEADER_BYTES, Answer, Reply, Request, body_length, frame, read_reply
 
 
-class Child:
-    """A running process, spoken to in frames. Made by `start`."""
+class Child(asyncio.Protocol):
+    """
+    A running process, spoken to in frames. Made by `start`.
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._process = process
-        self._reader = reader
-        self._writer = writer
-        self._number = 0
+    While it comes up, what it says is waited for with `hear`. From `listen` on each reply goes to a listener.
+    """
+
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[None] = self._loop.create_future()
-        self._pidfd = os.pidfd_open(process.pid)
-        self._loop.add_reader(self._pidfd, self._reap)
+        self._process: subprocess.Popen[bytes]
+        self._transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._unheard: deque[Reply] = deque()
+        self._hearing: asyncio.Future[None] | None = None
+        self._lost: HsmUnavailable | None = None
+        self._on_reply: Callable[[Reply], None] | None = None
+        self._on_loss: Callable[[HsmUnavailable], None] | None = None
+        self._number = 0
         self.logging_in = False
         """True from the moment it was told to log in until it said how that went."""
 
@@ -38,10 +47,11 @@ class Child:
     async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> Self:
         """Start *command* with exactly *environment*, or raise HsmUnavailable."""
         ours, theirs = socket.socketpair()
+        child = cls()
         with theirs:
-            reader, writer = await asyncio.open_connection(sock=ours)
+            await child._loop.create_unix_connection(lambda: child, sock=ours)
             try:
-                process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec do not wait for the program
+                child._process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec do not wait for the program
                     command,
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
@@ -49,9 +59,13 @@ class Child:
                     start_new_session=True,  # a terminal's Ctrl-C is the daemon's to hear
                 )
             except OSError as error:
-                writer.close()
+                child._transport.abort()
                 raise HsmUnavailable(f"{command[0]} cannot be started: {error.strerror}") from error
-        return cls(process, reader, writer)
+        child._pidfd = os.pidfd_open(child._process.pid)
+        child._loop.add_reader(child._pidfd, child._reap)
+        return child
+
+    _pidfd: int
 
     @property
     def pid(self) -> int:
@@ -61,7 +75,7 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether it can still be spoken to."""
-        return not self._exited.done() and not self._writer.is_closing()
+        return self._lost is None and not self._exited.done() and not self._transport.is_closing()
 
     @property
     def ended(self) -> bool:
@@ -76,15 +90,16 @@ class Child:
     def tell(self, request: Request) -> None:
         """Send *request*."""
         self._number = request.number
-        self._writer.write(frame(request))
+        self._transport.write(frame(request))
 
     async def hear(self) -> Answer:
         """Return the answer to what was last told, or raise HsmUnavailable: it ended, or is out of step."""
-        try:
-            length = body_length(await self._reader.readexactly(HEADER_BYTES))
-            reply: Reply = read_reply(await self._reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise HsmUnavailable("the worker has ended") from error
+        while not self._unheard:
+            if self._lost is not None:
+                raise HsmUnavailable(self._lost.detail) from self._lost
+            self._hearing = self._loop.create_future()
+            await self._hearing
+        reply = self._unheard.popleft()
         if reply.number != self._number:
             raise HsmUnavailable("the worker answered another request")
         return reply.answer
@@ -94,9 +109,18 @@ class Child:
         self.tell(request)
         return await self.hear()
 
+    def listen(self, on_reply: Callable[[Reply], None], on_loss: Callable[[HsmUnavailable], None]) -> None:
+        """Hand every reply to *on_reply* from now on, and to *on_loss*, once, that there will be no more."""
+        self._on_reply, self._on_loss = on_reply, on_loss
+        while self._unheard:
+            on_reply(self._unheard.popleft())
+        if self._lost is not None:
+            self._tell_loss(self._lost)
+
     def hang_up(self) -> None:
         """Close our end; a worker ends by itself when it sees that."""
-        self._writer.close()
+        self._lose(HsmUnavailable("the worker was hung up on"))
+        self._transport.abort()
 
     def kill(self) -> None:
         """End the process at once, unless it is logging in."""
@@ -107,6 +131,54 @@ class Child:
         """Wait up to *seconds* for the end of the process; return whether it came."""
         done, _ = await asyncio.wait([self._exited], timeout=seconds)
         return bool(done)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the *transport* (`asyncio.Protocol`)."""
+        # A socket's transport reads and writes; that of uvloop is no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut *data* into replies and hand them on (`asyncio.Protocol`)."""
+        self._buffer += data
+        try:
+            while len(self._buffer) >= HEADER_BYTES:
+                end = HEADER_BYTES + body_length(bytes(self._buffer[:HEADER_BYTES]))
+                if len(self._buffer) < end:
+                    return
+                reply = read_reply(bytes(self._buffer[HEADER_BYTES:end]))
+                del self._buffer[:end]
+                self._heard(reply)
+        except HsmUnavailable as error:
+            self._lose(error)
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that nothing more will come (`asyncio.Protocol`)."""
+        error = HsmUnavailable("the worker has ended")
+        error.__cause__ = exc
+        self._lose(error)
+
+    def _heard(self, reply: Reply) -> None:
+        if self._on_reply is not None:
+            self._on_reply(reply)
+            return
+        self._unheard.append(reply)
+        self._wake()
+
+    def _lose(self, error: HsmUnavailable) -> None:
+        if self._lost is None:
+            self._lost = error
+            self._wake()
+            self._tell_loss(error)
+
+    def _tell_loss(self, error: HsmUnavailable) -> None:
+        on_loss, self._on_loss = self._on_loss, None
+        if on_loss is not None:
+            on_loss(error)
+
+    def _wake(self) -> None:
+        if self._hearing is not None and not self._hearing.done():
+            self._hearing.set_result(None)
 
     def _reap(self) -> None:
         self._loop.remove_reader(self._pidfd)

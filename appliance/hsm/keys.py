@@ -6,22 +6,32 @@ What was asked for is read back with the check every start makes, because tokens
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import Attribute, KeyType, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11.constants import DEFAULT
 from pkcs11.types import PrivateKey, Session
 from pkcs11.types import PublicKey as PublicObject
 
-from appliance.errors import ApplianceError, HsmKeyAmbiguous, HsmKeyUnsafe, HsmSigningFailed
+from appliance.errors import (
+    ApplianceError,
+    ConfigInvalid,
+    HsmKeyAmbiguous,
+    HsmKeyUnsafe,
+    HsmSigningFailed,
+)
 from appliance.hsm.messages import Role
 from appliance.hsm.signing import SigningKey
-from appliance.hsm.token import MECHANISMS, SAFE_ATTRIBUTES, PublicKey, mapped, refuse_unsafe
+from appliance.hsm.token import SAFE_ATTRIBUTES, PublicKey, mapped, mechanism, refuse_unsafe
+from appliance.hsm.vendor import AttributeName, Vendor
 
 _RSA_BITS = 2048
 _P256 = bytes.fromhex("06082a8648ce3d030107")
 """CKA_EC_PARAMS of P-256: the DER of its object identifier, 1.2.840.10045.3.1.7."""
+_ED25519 = {"oid": bytes.fromhex("06032b6570"), "name": b"\x13\x0cedwards25519"}
+"""CKA_EC_PARAMS of Ed25519: the DER of 1.3.101.112, or the name as a PrintableString. Standards allow both."""
 
 _DECIDED_BY_TOKEN = {Attribute.LOCAL, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE}
 """What a template must not contain; the token sets it by what really happened."""
@@ -49,33 +59,32 @@ class NewKey:
 APPLIANCE_KEYS = (
     NewKey(Role.INSTITUTION, "institution", b"institution"),
     NewKey(Role.TOKEN, "token", b"token"),
+    NewKey(Role.LEDGER, "ledger", b"ledger"),
 )
 """The keys of a fresh installation. They are told apart by their public halves, not by these names."""
 
 
-def make_keys(session: Session) -> dict[Role, bytes]:
+def make_keys(session: Session, vendor: Vendor) -> dict[Role, bytes]:
     """Make the keys of a fresh installation through a writable *session*; return their public halves as PEM."""
-    return {new.role: make_key(session, new) for new in APPLIANCE_KEYS}
+    return {new.role: make_key(session, vendor, new) for new in APPLIANCE_KEYS}
 
 
-def make_key(session: Session, new: NewKey) -> bytes:
+def make_key(session: Session, vendor: Vendor, new: NewKey) -> bytes:
     """
     Make one key pair through a writable *session* and return the public half as PEM.
 
     Raises HsmKeyAmbiguous where the token has an object of that label or id, and HsmKeyUnsafe, after destroying the
-    pair, where the token has not made it as it was told.
+    pair, where the token has not made it as it was told. ConfigInvalid where the module has no such keys.
     """
+    if new.role is not Role.INSTITUTION and not vendor.signing.ec:
+        raise ConfigInvalid(f"a module of profile {vendor.name} makes no EC keys, so no {new.role} key")
     _refuse_taken(session, new)
-    private_template = {
-        **{name: wanted for name, wanted in SAFE_ATTRIBUTES.items() if name not in _DECIDED_BY_TOKEN},
-        Attribute.ALLOWED_MECHANISMS: (int(MECHANISMS[new.role]),),
-    }
     with mapped(HsmSigningFailed, f"making the {new.role} key"):
-        public, private = _generate(session, new, private_template)
+        public, private = generate_pair(session, vendor, new)
     try:
-        key = _public_key(public)
-        refuse_unsafe(private, new.role)
-        SigningKey(new.role, private, key).canary()
+        key = public_key(vendor, public)
+        refuse_unsafe(private, vendor, new.role)
+        SigningKey(vendor, new.role, private, key).canary()
     except ApplianceError:
         with mapped(HsmKeyUnsafe, f"destroying the unsafe {new.role} key"):
             private.destroy()
@@ -84,33 +93,67 @@ def make_key(session: Session, new: NewKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _generate(
-    session: Session, new: NewKey, private_template: dict[Attribute, Any]
-) -> tuple[PublicObject, PrivateKey]:
+def private_template(vendor: Vendor, role: Role) -> dict[Attribute, Any]:
+    """Return what a private key of *role* is made with."""
+    template: dict[Attribute, Any] = {
+        name: wanted for name, wanted in SAFE_ATTRIBUTES.items() if name not in _DECIDED_BY_TOKEN
+    }
+    if vendor.attributes.allowed_mechanisms in {"enforced", "unenforced"}:
+        template[Attribute.ALLOWED_MECHANISMS] = (int(mechanism(vendor, role)),)
+    return _without_omitted(vendor, template)
+
+
+def template_names() -> tuple[AttributeName, ...]:
+    """Return the names of all attributes our templates hold, but for CKA_ALLOWED_MECHANISMS."""
+    held = {*_PUBLIC_TEMPLATE, *SAFE_ATTRIBUTES} - _DECIDED_BY_TOKEN
+    return tuple(name for name in get_args(AttributeName) if Attribute[name.removeprefix("CKA_")] in held)
+
+
+def generate_pair(session: Session, vendor: Vendor, new: NewKey) -> tuple[PublicObject, PrivateKey]:
+    """Have the token make a pair, and check nothing: `make_key` is the one to call. Raises python-pkcs11's errors."""
     names: dict[str, Any] = {
         "id": new.id,
         "label": new.label,
         "store": True,
-        "private_template": private_template,
+        "private_template": private_template(vendor, new.role),
     }
-    match new.role:
-        case Role.INSTITUTION:
-            return session.generate_keypair(
-                KeyType.RSA, _RSA_BITS, public_template=dict(_PUBLIC_TEMPLATE), **names
-            )
-        case Role.TOKEN:
-            curve = {**_PUBLIC_TEMPLATE, Attribute.EC_PARAMS: _P256}
-            return session.generate_keypair(KeyType.EC, public_template=curve, **names)
+    public = _without_omitted(vendor, _PUBLIC_TEMPLATE)
+    match mechanism(vendor, new.role):
+        case Mechanism.EDDSA:
+            curve = _ED25519[vendor.signing.ed25519_params]
+            public[Attribute.EC_PARAMS] = curve
+            return session.generate_keypair(KeyType.EC_EDWARDS, public_template=public, **names)
+        case Mechanism.ECDSA:
+            public[Attribute.EC_PARAMS] = _P256
+            return session.generate_keypair(KeyType.EC, public_template=public, **names)
+        case _:
+            return session.generate_keypair(KeyType.RSA, _RSA_BITS, public_template=public, **names)
 
 
-def _public_key(public: PublicObject) -> PublicKey:
+def public_key(vendor: Vendor, public: PublicObject) -> PublicKey:
+    """Return the public key that the object *public* holds, or raise HsmKeyUnsafe."""
     with mapped(HsmKeyUnsafe, "reading a new public key"):
-        if public.key_type is KeyType.RSA:
+        kind = public.key_type
+        if kind is KeyType.RSA:
             modulus, exponent = public[Attribute.MODULUS], public[Attribute.PUBLIC_EXPONENT]
             return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
         point: bytes = public[Attribute.EC_POINT]
-    # A DER OCTET STRING around an uncompressed point of 65 bytes; some modules give the bare point.
-    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point.removeprefix(b"\x04\x41"))
+    if vendor.signing.ec_point == "der":
+        if point[:1] != b"\x04" or len(point) < 2 or point[1] != len(point) - 2:
+            raise HsmKeyUnsafe(f"CKA_EC_POINT is no OCTET STRING, and profile {vendor.name} says it is")
+        point = point[2:]
+    try:
+        if kind is KeyType.EC_EDWARDS:
+            return ed25519.Ed25519PublicKey.from_public_bytes(point)
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError as error:
+        raise HsmKeyUnsafe("CKA_EC_POINT of a new key is not a point of its curve") from error
+
+
+def _without_omitted(vendor: Vendor, template: Mapping[Attribute, Any]) -> dict[Attribute, Any]:
+    # DEFAULT is python-pkcs11's word for "say nothing"; it would add attributes of its own otherwise.
+    omitted = {Attribute[name.removeprefix("CKA_")]: DEFAULT for name in vendor.attributes.omitted}
+    return {**template, **omitted}
 
 
 def _refuse_taken(session: Session, new: NewKey) -> None:

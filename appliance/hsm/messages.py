@@ -1,7 +1,7 @@
 """
 What daemon and worker say to one another: a closed set of messages, each in a frame of bounded length.
 
-A worker is started, told its `TokenSetup`, and then answers one request at a time:
+A worker is started, told its `TokenSetup`, and then answers one request after another:
 
     daemon                          worker
     TokenSetup            ──▶
@@ -12,20 +12,37 @@ A worker is started, told its `TokenSetup`, and then answers one request at a ti
     SignChallenge, …      ──▶
                           ◀──       Signature, … or Refusal
 
+When the module fails, the worker climbs the ladder before it answers, and says so; the same number stands on all:
+
+    SignChallenge         ──▶
+                          ◀──       Climbing    a rung is tried
+                          ◀──       LoginNeeded that rung needs a login
+    LogIn                 ──▶
+                          ◀──       LoggedIn
+                          ◀──       Climbed     whether the rung has healed
+                          ◀──       Signature or Refusal
+
 The login waits for the daemon's word, because a worker must not be killed inside it: SoftHSM truncates its token
 file at every login before writing it again. A progress report alone could still be under way while the daemon
 decides to kill. So between `LogIn` and the next message, and only there, a worker is never killed.
+
+A request carries the time at which nobody waits for its answer any more. One that is late, or was withdrawn, before
+the worker begins it costs no signature.
 
 A frame is four bytes of length, big-endian, and one MessagePack document. Requests carry a number that the
 answer repeats; whoever reads another number than the expected one ends the conversation.
 """
 
+import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from appliance.errors import HsmUnavailable
+from appliance.hsm.ladder import ErrorClass, Rung
+from appliance.hsm.vendor import Vendor
 
 HEADER_BYTES = 4
 LARGEST_FRAME = 1 << 16
@@ -37,6 +54,35 @@ class Role(StrEnum):
 
     INSTITUTION = "institution"
     TOKEN = "token"  # noqa: S105 - the name of a key
+    LEDGER = "ledger"
+
+
+class KeyLabel(StrEnum):
+    """What a pinned key is called in metrics and reports: a closed set, whatever keys come and go."""
+
+    INSTITUTION = "institution"
+    INSTITUTION_NEXT = "institution-next"
+    """The key that takes over in a rotation, while both live."""
+    TOKEN = "token"  # noqa: S105 - the name of a key
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedKey:
+    """A public key that a token's private key must belong to, as DER SubjectPublicKeyInfo."""
+
+    label: KeyLabel
+    role: Role
+    spki: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the SubjectPublicKeyInfo, in hexadecimal: how a request names the key."""
+        return fingerprint(self.spki)
+
+
+def fingerprint(spki: bytes) -> str:
+    """Return how requests name the key whose DER SubjectPublicKeyInfo is *spki*: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(spki).hexdigest()
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -46,15 +92,17 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True
 class TokenSetup(_Message, frozen=True, kw_only=True, tag=True):
     """What a worker must know. It names the file with the PIN and never holds the PIN."""
 
+    vendor: Vendor
+    """How this module differs from others."""
     module: str
     """Path of the PKCS#11 module."""
     token: str
     """Label of the token; exactly one token may have it."""
     pin_file: str
-    institution_key: bytes
-    """The pinned RSA public key of the institution, as DER SubjectPublicKeyInfo."""
-    token_key: bytes
-    """The pinned P-256 public key that result tokens are verified with, as DER SubjectPublicKeyInfo."""
+    institution_keys: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=2)]
+    """The pinned RSA public keys of the institution, the preferred one first, as DER SubjectPublicKeyInfo."""
+    token_key: bytes | None
+    """The pinned P-256 public key of result tokens, as DER SubjectPublicKeyInfo; None where it lives elsewhere."""
     challenge_bytes: Annotated[int, msgspec.Meta(ge=8, le=32)]
     """The one length of a challenge, from the card profile."""
     challenges_per_minute: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -63,15 +111,26 @@ class TokenSetup(_Message, frozen=True, kw_only=True, tag=True):
     token_lifetime_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)]
     """The longest time from `iat` to `exp` of a result token."""
 
+    @property
+    def pinned(self) -> tuple[PinnedKey, ...]:
+        """The keys, institution's first. Of two institution keys the preferred one is the next."""
+        labels = (KeyLabel.INSTITUTION_NEXT, KeyLabel.INSTITUTION)[-len(self.institution_keys) :]
+        institution = zip(labels, self.institution_keys, strict=True)
+        return (
+            *(PinnedKey(label, Role.INSTITUTION, spki) for label, spki in institution),
+            *(() if self.token_key is None else (PinnedKey(KeyLabel.TOKEN, Role.TOKEN, self.token_key),)),
+        )
+
 
 class LogIn(_Message, frozen=True, tag=True):
     """Go ahead: from here to the next answer the worker is not killed."""
 
 
 class SignChallenge(_Message, frozen=True, tag=True):
-    """Sign a card's *challenge* with the institution key."""
+    """Sign a card's *challenge* with the institution key of the fingerprint *key*."""
 
     challenge: bytes
+    key: str
 
 
 class SignToken(_Message, frozen=True, tag=True):
@@ -81,13 +140,19 @@ class SignToken(_Message, frozen=True, tag=True):
 
 
 class Canary(_Message, frozen=True, tag=True):
-    """Sign a message that the worker makes up with *key*, and verify it."""
+    """Sign a message that the worker makes up with the key of the fingerprint *key*, and verify it."""
 
-    key: Role
+    key: str
 
 
 class Status(_Message, frozen=True, tag=True):
     """Tell what the worker speaks with."""
+
+
+class Withdraw(_Message, frozen=True, tag=True):
+    """Do not begin request *withdrawn*, if it is not too late. Has no answer of its own."""
+
+    withdrawn: int
 
 
 class Loaded(_Message, frozen=True, tag=True):
@@ -99,7 +164,13 @@ class LoggedIn(_Message, frozen=True, tag=True):
 
 
 class Ready(_Message, frozen=True, tag=True):
-    """Every key was found, checked, and has made a signature that its pinned public key verifies."""
+    """Every key was found, checked, and has signed a canary in so many *seconds*, in the order of the set-up."""
+
+    seconds: tuple[float, ...] = ()
+
+
+class NotBegun(_Message, frozen=True, tag=True):
+    """The request was too late or withdrawn, or the worker ends: surely nothing was signed for it."""
 
 
 class Signature(_Message, frozen=True, tag=True):
@@ -123,27 +194,72 @@ class StatusReport(_Message, frozen=True, kw_only=True, tag=True):
     token: str
     manufacturer: str
     model: str
+    firmware: str
     serial: str
     signatures: int
-    """Signatures made since the worker was started, canaries included."""
+    """Signatures it was asked for since it was ready, canaries included."""
 
 
-class Refusal(_Message, frozen=True, tag=True):
+class Climbing(_Message, frozen=True, tag=True):
+    """The module failed with *ckr*, of *error_class*, and *rung* is tried."""
+
+    rung: Rung
+    ckr: str
+    error_class: ErrorClass
+
+
+class LoginNeeded(_Message, frozen=True, tag=True):
+    """The rung needs a login; the worker waits for `LogIn`."""
+
+
+class Climbed(_Message, frozen=True, tag=True):
+    """The *rung* was tried, and has *healed* or not."""
+
+    rung: Rung
+    healed: bool
+
+
+class Refusal(_Message, frozen=True, kw_only=True, tag=True):
     """The request failed: *code* and *detail* of one of our errors."""
 
     code: str
     detail: str
+    ckr: str = ""
+    """Name of the module's return value, where it was the module that failed."""
+    error_class: ErrorClass = ErrorClass.PERMANENT
+    unsigned: bool = False
+    """Whether it is sure that nothing was signed."""
+    usable: bool = False
+    """Whether the worker takes further requests; otherwise it has ended."""
 
 
 Verb = SignChallenge | SignToken | Canary | Status
-Answer = Loaded | LoggedIn | Ready | Signature | CanaryResult | StatusReport | Refusal
+"""All that a worker can be asked for once it is up. What each may sign stands in `admission`."""
+Progress = Climbing | LoginNeeded | LoggedIn | Climbed
+"""What comes before the answer to a request."""
+Answer = (
+    Loaded
+    | LoggedIn
+    | Ready
+    | Signature
+    | CanaryResult
+    | StatusReport
+    | Climbing
+    | LoginNeeded
+    | Climbed
+    | NotBegun
+    | Refusal
+)
+
+FOREVER = float("inf")
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A *verb* for the worker, with the *number* its answer will carry."""
+    """A *verb* for the worker, the *number* its answer will carry, and when it is too late to begin (monotonic)."""
 
     number: int
-    verb: TokenSetup | LogIn | SignChallenge | SignToken | Canary | Status
+    verb: TokenSetup | LogIn | Withdraw | SignChallenge | SignToken | Canary | Status
+    deadline: float = FOREVER
 
 
 class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,7 +1,7 @@
 """
 Make a SoftHSM token in a folder: `python -I -m appliance.hsm.provision FOLDER`. A process that ends.
 
-The folder gets softhsm2.conf, tokens/, user.pin, so.pin, institution.pub.pem and token.pub.pem. Everything is made in
+The folder gets softhsm2.conf, tokens/, user.pin, so.pin and a .pub.pem for each of the three keys. Everything is made in
 a temporary folder beside it, which takes its name at the very end: who finds the folder finds it whole, and a run that
 was killed leaves only a hidden folder that nothing refers to.
 
@@ -27,6 +27,7 @@ from appliance.hsm.messages import Role
 from appliance.hsm.pin import locked_credential
 from appliance.hsm.shipped import shipped
 from appliance.hsm.token import find_token, load_module, log_in
+from appliance.hsm.vendor import SOFTHSM
 
 _PIN_DIGITS = 12
 _PROMPT = b"PIN: "
@@ -68,11 +69,12 @@ def _fill(folder: Path, program: str) -> None:
     )
     token = find_token(load_module(str(softhsm.MODULE)), softhsm.TOKEN_LABEL)
     with locked_credential(folder / softhsm.USER_PIN) as credential, credential.pin() as pin:
-        session = log_in(token, pin, writable=True)
-    public_keys = make_keys(session)
+        session = log_in(token, SOFTHSM, pin, writable=True)
+    public_keys = make_keys(session, SOFTHSM)
     session.close()
     (folder / softhsm.INSTITUTION_KEY).write_bytes(public_keys[Role.INSTITUTION])
     (folder / softhsm.TOKEN_KEY).write_bytes(public_keys[Role.TOKEN])
+    (folder / softhsm.LEDGER_KEY).write_bytes(public_keys[Role.LEDGER])
 
 
 def _write_configuration(folder: Path, tokens: Path) -> None:

@@ -14,39 +14,45 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from pkcs11 import Mechanism
 from pkcs11.types import PrivateKey, SignMixin
 
 from appliance.errors import HsmKeyUnsafe, HsmSigningFailed
 from appliance.hsm.messages import Role
-from appliance.hsm.token import MECHANISMS, PublicKey, mapped
+from appliance.hsm.token import PublicKey, mapped, mechanism
+from appliance.hsm.vendor import Vendor
 
 _CANARY_PREFIX = b"jpki-appliance canary v1\0"
 """No challenge is this long, and a zero byte is in no signing input: a canary's signature fits nothing else."""
 _CANARY_RANDOM_BYTES = 32
+_SHA256_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+"""DER of DigestInfo for SHA-256 up to the digest itself (RFC 8017 §9.2, note 1)."""
+
+_PKCS1V15, _SHA256 = padding.PKCS1v15(), SHA256()
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """A private key in the token, with the *pinned* public key its signatures have to verify with."""
 
+    vendor: Vendor
     role: Role
     private: PrivateKey
     pinned: PublicKey
 
     def sign(self, message: bytes) -> bytes:
         """
-        Return the signature over SHA-256 of *message*, or raise HsmSigningFailed.
+        Return the signature over *message*, or raise HsmSigningFailed.
 
-        RSA gives PKCS#1 v1.5. ECDSA gives DER (ECDSA-Sig-Value), as `cryptography` does, though the module returns
-        the bare r and s.
+        RSA gives PKCS#1 v1.5 over SHA-256. ECDSA, over SHA-256 too, gives DER (ECDSA-Sig-Value), as `cryptography`
+        does, whatever the module returns. Ed25519 gives RFC 8032's 64 bytes.
         """
         if not isinstance(self.private, SignMixin):
             raise HsmKeyUnsafe(f"the {self.role} key cannot sign")
-        # CKM_ECDSA_SHA256 is not known to every module; hashing here is the same everywhere.
-        to_sign = message if isinstance(self.pinned, rsa.RSAPublicKey) else hashlib.sha256(message).digest()
+        how = mechanism(self.vendor, self.role)
         with mapped(HsmSigningFailed, f"signing with the {self.role} key"):
-            signature = self.private.sign(to_sign, mechanism=MECHANISMS[self.role])
-        if isinstance(self.pinned, ec.EllipticCurvePublicKey):
+            signature = self.private.sign(prepared(message, how), mechanism=how)
+        if how is Mechanism.ECDSA and self.vendor.signing.ecdsa_signature == "raw":
             half = len(signature) // 2
             signature = encode_dss_signature(
                 int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
@@ -56,7 +62,7 @@ class SigningKey:
 
     def canary(self) -> float:
         """Sign and verify a message nobody else chose; return the seconds that took."""
-        message = _CANARY_PREFIX + secrets.token_bytes(_CANARY_RANDOM_BYTES)
+        message = canary_message()
         began = time.monotonic()
         self.sign(message)
         return time.monotonic() - began
@@ -64,10 +70,25 @@ class SigningKey:
     def _verify(self, signature: bytes, message: bytes) -> None:
         try:
             if isinstance(self.pinned, rsa.RSAPublicKey):
-                self.pinned.verify(signature, message, padding.PKCS1v15(), SHA256())
+                self.pinned.verify(signature, message, _PKCS1V15, _SHA256)
+            elif isinstance(self.pinned, ec.EllipticCurvePublicKey):
+                self.pinned.verify(signature, message, ec.ECDSA(_SHA256))
             else:
-                self.pinned.verify(signature, message, ec.ECDSA(SHA256()))
+                self.pinned.verify(signature, message)
         except InvalidSignature as error:
             raise HsmSigningFailed(
                 f"the pinned public key does not verify what the {self.role} key signed"
             ) from error
+
+
+def canary_message() -> bytes:
+    """Return a message whose signature is good for nothing."""
+    return _CANARY_PREFIX + secrets.token_bytes(_CANARY_RANDOM_BYTES)
+
+
+def prepared(message: bytes, how: Mechanism) -> bytes:
+    """Return what the mechanism *how* is given of *message*: modules differ in what they hash themselves."""
+    if how is Mechanism.RSA_PKCS:
+        return _SHA256_DIGEST_INFO + hashlib.sha256(message).digest()
+    # CKM_ECDSA_SHA256 is not known to every module; hashing here is the same everywhere.
+    return hashlib.sha256(message).digest() if how is Mechanism.ECDSA else message

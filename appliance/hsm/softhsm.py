@@ -19,6 +19,7 @@ USER_PIN = "user.pin"
 SO_PIN = "so.pin"
 INSTITUTION_KEY = "institution.pub.pem"
 TOKEN_KEY = "token.pub.pem"  # noqa: S105 - the name of a file with a public key
+LEDGER_KEY = "ledger.pub.pem"
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 import os
 import shutil
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from msgspec.structs import replace
 
 from appliance.hsm import softhsm
-from appliance.hsm.messages import TokenSetup
+from appliance.hsm.messages import TokenSetup, fingerprint
+from appliance.hsm.place import Hsm
 from appliance.hsm.pool import Pool
+from appliance.hsm.vendor import SOFTHSM
+from tests.shim.rules import Rules, compiled
 
 ISSUER = "https://appliance.test"
 CHALLENGE_BYTES = 16
@@ -30,6 +33,11 @@ class Token:
     def environment(self) -> dict[str, str]:
         """The variables SoftHSM needs."""
         return softhsm.environment(self.folder)
+
+    @property
+    def state(self) -> Path:
+        """A folder for markers."""
+        return self.folder / "state"
 
     @property
     def institution_key(self) -> rsa.RSAPublicKey:
@@ -54,16 +62,26 @@ class Token:
     def setup(self) -> TokenSetup:
         """What a worker is told."""
         return TokenSetup(
+            vendor=SOFTHSM,
             module=str(softhsm.MODULE),
             token=softhsm.TOKEN_LABEL,
             pin_file=str(self.folder / softhsm.USER_PIN),
-            institution_key=spki(self.institution_key),
+            institution_keys=(spki(self.institution_key),),
             token_key=spki(self.token_key),
             challenge_bytes=CHALLENGE_BYTES,
             challenges_per_minute=1000,
             issuer=ISSUER,
             token_lifetime_seconds=300,
         )
+
+    def hsm(self, workers: int = 1, alias: str = "hsm-1", **changes: Any) -> Hsm:  # noqa: ANN401 - of several types
+        """Return the token as a pool takes it, with *changes* to what its workers are told."""
+        return Hsm(alias, replace(self.setup, **changes), self.environment, workers)
+
+    @property
+    def key(self) -> str:
+        """The institution key's fingerprint."""
+        return fingerprint(spki(self.institution_key))
 
 
 def spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
@@ -79,10 +97,8 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def token(provisioned: Path, tmp_path: Path) -> Token:
-    """A token of the test's own."""
-    folder = tmp_path / "token"
+def copied(provisioned: Path, folder: Path) -> Token:
+    """Return a token in *folder* with the keys of the provisioned one."""
     shutil.copytree(provisioned, folder)
     configuration = folder / softhsm.CONFIGURATION
     configuration.write_text(configuration.read_text().replace(str(provisioned), str(folder)))
@@ -90,45 +106,57 @@ def token(provisioned: Path, tmp_path: Path) -> Token:
 
 
 @pytest.fixture
+def token(provisioned: Path, tmp_path: Path) -> Token:
+    """A token of the test's own."""
+    return copied(provisioned, tmp_path / "token")
+
+
+@pytest.fixture
+def other_token(provisioned: Path, tmp_path: Path) -> Token:
+    """Another token with the same keys, as a vendor's cloning gives it."""
+    return copied(provisioned, tmp_path / "other")
+
+
+@pytest.fixture
 async def pool(token: Token) -> AsyncIterator[Pool]:
     """A pool of one worker on the token."""
-    async with Pool(token.setup, environment=token.environment, sign_seconds=3.0) as started:
+    async with Pool([token.hsm()], state=token.state, sign_seconds=3.0) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The module of shim.c, compiled."""
-    module = tmp_path_factory.mktemp("shim") / "shim.so"
-    source = Path(__file__).with_name("shim.c")
-    subprocess.run(("gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", module, source, "-ldl"), check=True)
-    return module
+    """The shim, compiled."""
+    return compiled(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Iterator[Rules]:
+    """What the shim does; at first it forwards everything."""
+    with Rules(tmp_path / "rules", str(softhsm.MODULE)) as written:
+        yield written
 
 
 @dataclass(frozen=True, slots=True)
 class Misbehaving:
-    """A token behind a module that misbehaves; *file* is its switch."""
+    """A token behind a module that does as *rules* say."""
 
     setup: TokenSetup
     environment: Mapping[str, str]
-    file: Path
+    rules: Rules
+    state: Path
+
+    @property
+    def hsm(self) -> Hsm:
+        """The token as a pool takes it, with one worker."""
+        return Hsm("hsm-1", self.setup, self.environment, 1)
 
 
 @pytest.fixture
-def misbehaving(token: Token, shim: Path, tmp_path: Path) -> Callable[[str], Misbehaving]:
-    """Make a module that misbehaves in a named way of shim.c."""
-
-    def make(how: str) -> Misbehaving:
-        file = tmp_path / "switch"
-        environment = {
-            **token.environment,
-            "SHIM": how,
-            "SHIM_MODULE": str(softhsm.MODULE),
-            "SHIM_FILE": str(file),
-        }
-        return Misbehaving(replace(token.setup, module=str(shim)), environment, file)
-
-    return make
+def misbehaving(token: Token, shim: Path, rules: Rules, tmp_path: Path) -> Misbehaving:
+    """The token behind the shim."""
+    setup = replace(token.setup, module=str(shim))
+    return Misbehaving(setup, {**token.environment, **rules.environment}, rules, tmp_path / "state")
 
 
 def _children() -> set[str]:

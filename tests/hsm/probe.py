@@ -29,7 +29,8 @@ from appliance.hsm import softhsm
 from appliance.hsm.keys import NewKey, make_key, make_keys
 from appliance.hsm.messages import Role
 from appliance.hsm.pin import locked_credential
-from appliance.hsm.token import MECHANISMS, SAFE_ATTRIBUTES, find_token, load_module, log_in, return_value
+from appliance.hsm.token import SAFE_ATTRIBUTES, find_token, load_module, log_in, mechanism, return_value
+from appliance.hsm.vendor import SOFTHSM
 
 SECRET_PARTS = {
     "institution": (
@@ -41,6 +42,7 @@ SECRET_PARTS = {
         Attribute.COEFFICIENT,
     ),
     "token": (Attribute.VALUE,),
+    "ledger": (Attribute.VALUE,),
 }
 
 
@@ -85,7 +87,7 @@ def change(session: Session, role: str, attribute: str) -> str:
 def _safe_template() -> dict[Attribute, Any]:
     decided_by_token = {Attribute.LOCAL, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE}
     return {name: wanted for name, wanted in SAFE_ATTRIBUTES.items() if name not in decided_by_token} | {
-        Attribute.ALLOWED_MECHANISMS: (int(MECHANISMS[Role.INSTITUTION]),)
+        Attribute.ALLOWED_MECHANISMS: (int(mechanism(SOFTHSM, Role.INSTITUTION)),)
     }
 
 
@@ -126,7 +128,7 @@ def relink(session: Session, role: str) -> str:
     """Make a new P-256 pair and give the old public key's CKA_ID to the new private key."""
     public = session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=role)
     old_id = public[Attribute.ID]
-    make_key(session, NewKey(Role.TOKEN, "other", b"other"))
+    make_key(session, SOFTHSM, NewKey(Role.TOKEN, "other", b"other"))
     private_key(session, role)[Attribute.ID] = b"moved"
     private_key(session, "other")[Attribute.ID] = old_id
     return "CKR_OK"
@@ -135,7 +137,7 @@ def relink(session: Session, role: str) -> str:
 def make_again(session: Session) -> str:
     """Try to make the appliance's keys once more; return the error."""
     try:
-        make_keys(session)
+        make_keys(session, SOFTHSM)
     except ApplianceError as error:
         return str(error)
     return "made"
@@ -143,7 +145,7 @@ def make_again(session: Session) -> str:
 
 def make_another(session: Session, label: str) -> str:
     """Make another institution key; return its public half as PEM."""
-    pem = make_key(session, NewKey(Role.INSTITUTION, label, label.encode()))
+    pem = make_key(session, SOFTHSM, NewKey(Role.INSTITUTION, label, label.encode()))
     load_pem_public_key(pem)
     return pem.decode()
 
@@ -170,7 +172,7 @@ def main(folder: Path, command: str, *arguments: str) -> None:
     os.environ.update(softhsm.environment(folder))
     token = find_token(load_module(str(softhsm.MODULE)), softhsm.TOKEN_LABEL)
     with locked_credential(folder / softhsm.USER_PIN) as credential, credential.pin() as pin:
-        session = log_in(token, pin, writable=True)
+        session = log_in(token, SOFTHSM, pin, writable=True)
     json.dump(COMMANDS[command](session, *arguments), sys.stdout)
 
 

@@ -1,38 +1,47 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from appliance.errors import HsmUnavailable
+from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import (
     HEADER_BYTES,
     LARGEST_FRAME,
     Canary,
     CanaryResult,
+    Climbed,
+    Climbing,
+    KeyLabel,
     Loaded,
     LoggedIn,
     LogIn,
+    LoginNeeded,
+    NotBegun,
     Ready,
     Refusal,
     Reply,
     Request,
-    Role,
     Signature,
     SignChallenge,
     SignToken,
     Status,
     StatusReport,
     TokenSetup,
+    Withdraw,
     body_length,
     frame,
     read_reply,
     read_request,
 )
+from appliance.hsm.vendor import SOFTHSM
 
 SETUP = TokenSetup(
+    vendor=SOFTHSM,
     module="/m.so",
     token="t",  # noqa: S106 - a label
     pin_file="/p",
-    institution_key=b"i",
+    institution_keys=(b"i", b"j"),
     token_key=b"t",
     challenge_bytes=16,
     challenges_per_minute=1,
@@ -45,18 +54,23 @@ REPORT = StatusReport(
     token="t",  # noqa: S106 - a label
     manufacturer="m",
     model="m",
+    firmware="1.0",
     serial="s",
     signatures=0,
 )
-VERBS = (SETUP, LogIn(), SignChallenge(b"c"), SignToken(b"t"), *map(Canary, Role), Status())
+VERBS = (SETUP, LogIn(), Withdraw(3), SignChallenge(b"c", "k"), SignToken(b"t"), Canary("k"), Status())
 ANSWERS = (
     Loaded(),
     LoggedIn(),
-    Ready(),
+    Ready((0.5, 0.25)),
     Signature(b"s"),
     CanaryResult(0.5),
     REPORT,
-    Refusal("hsm_timeout", "late"),
+    Climbing(Rung.FIND_KEY, "CKR_KEY_HANDLE_INVALID", ErrorClass.TRANSIENT),
+    LoginNeeded(),
+    Climbed(Rung.REINITIALISE, healed=True),
+    NotBegun(),
+    Refusal(code="hsm_timeout", detail="late", ckr="CKR_DEVICE_ERROR", unsigned=True),
 )
 
 
@@ -129,3 +143,11 @@ def test_too_long_message_is_a_bug() -> None:
     """A message that fits no frame is refused where it is made."""
     with pytest.raises(ValueError, match="does not fit"):
         frame(Request(1, SignToken(bytes(LARGEST_FRAME))))
+
+
+def test_labels_of_keys_are_a_closed_set() -> None:
+    """Of two institution keys the preferred one is the next; one alone is the institution's."""
+    labels = [KeyLabel.INSTITUTION_NEXT, KeyLabel.INSTITUTION, KeyLabel.TOKEN]
+    assert [pinned.label for pinned in SETUP.pinned] == labels
+    alone = replace(SETUP, institution_keys=(b"i",), token_key=None)
+    assert [pinned.label for pinned in alone.pinned] == [KeyLabel.INSTITUTION]

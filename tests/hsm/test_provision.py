@@ -26,6 +26,7 @@ def test_folder_has_all_parts(provisioned: Path) -> None:
         "so.pin",
         "institution.pub.pem",
         "token.pub.pem",
+        "ledger.pub.pem",
     }
     for path in (provisioned, *provisioned.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
@@ -73,7 +74,7 @@ async def test_empty_folder_is_filled(tmp_path: Path) -> None:
     folder.mkdir()
     softhsm.provision_softhsm(folder)
     token = Token(folder)
-    async with Pool(token.setup, environment=token.environment):
+    async with Pool([token.hsm()], state=token.state):
         pass
 
 

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import replace as replace_setup
 from pathlib import Path
 
 import pkcs11
@@ -32,12 +32,13 @@ from appliance.hsm.pool import Pool
 from appliance.hsm.token import mapped, return_value
 from tests.hsm.conftest import Misbehaving, Token, spki
 from tests.hsm.processes import initialise_another, probe
+from tests.shim.rules import Action, Function
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
 
 
 async def _refusal(token: Token, setup: TokenSetup) -> ApplianceError:
-    pool = Pool(setup, environment=token.environment)
+    pool = Pool([replace_setup(token.hsm(), setup=setup)], state=token.folder / "state")
     with pytest.raises(ApplianceError) as refused:
         await pool.start()
     await pool.close()
@@ -47,7 +48,7 @@ async def _refusal(token: Token, setup: TokenSetup) -> ApplianceError:
 def _institution(token: Token, pem: str) -> TokenSetup:
     key = load_pem_public_key(pem.encode())
     assert isinstance(key, rsa.RSAPublicKey)
-    return replace(token.setup, institution_key=spki(key))
+    return replace(token.setup, institution_keys=(spki(key),))
 
 
 async def test_absent_token(token: Token) -> None:
@@ -73,7 +74,7 @@ async def test_unusable_module(token: Token, module: str) -> None:
 async def test_institution_key_of_another_certificate(token: Token) -> None:
     """A certificate whose key is not in the token is reported as a mismatch of the two."""
     other = rsa.generate_private_key(65537, 2048).public_key()
-    refused = await _refusal(token, replace(token.setup, institution_key=spki(other)))
+    refused = await _refusal(token, replace(token.setup, institution_keys=(spki(other),)))
     assert isinstance(refused, InstitutionKeyMismatch)
 
 
@@ -89,9 +90,9 @@ async def test_keys_of_wrong_kind(token: Token) -> None:
     p384 = ec.generate_private_key(ec.SECP384R1()).public_key()
     setup = token.setup
     for wrong in (
-        replace(setup, institution_key=setup.token_key),
-        replace(setup, institution_key=spki(weak)),
-        replace(setup, token_key=setup.institution_key),
+        replace(setup, institution_keys=(spki(token.token_key),)),
+        replace(setup, institution_keys=(spki(weak),)),
+        replace(setup, token_key=setup.institution_keys[0]),
         replace(setup, token_key=spki(p384)),
         replace(setup, token_key=b"no key"),
     ):
@@ -146,10 +147,10 @@ async def test_private_key_under_a_strange_id(token: Token) -> None:
     assert isinstance(await _refusal(token, token.setup), HsmSigningFailed)
 
 
-async def test_lying_module(misbehaving: Callable[[str], Misbehaving]) -> None:
+async def test_lying_module(misbehaving: Misbehaving) -> None:
     """A module that returns wrong signatures never gets as far as ready."""
-    lying = misbehaving("lie")
-    pool = Pool(lying.setup, environment=lying.environment)
+    misbehaving.rules.set(Function.SIGN, Action.LIE)
+    pool = Pool([misbehaving.hsm], state=misbehaving.state)
     with pytest.raises(HsmSigningFailed, match="does not verify"):
         await pool.start()
     await pool.close()

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,22 +14,34 @@ from msgspec.structs import replace
 from appliance.errors import EX_CONFIG, EX_REFUSED, HsmUnavailable
 from appliance.hsm import softhsm
 from appliance.hsm.child import Child
+from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import (
     Answer,
+    Canary,
+    Climbed,
+    Climbing,
     Loaded,
     LoggedIn,
     LogIn,
+    LoginNeeded,
+    NotBegun,
     Ready,
     Refusal,
     Request,
     Signature,
     SignChallenge,
+    SignToken,
     Status,
     StatusReport,
     TokenSetup,
+    Withdraw,
+    fingerprint,
 )
+from appliance.trust.jwk import thumbprint
 from tests.hsm.conftest import CHALLENGE_BYTES, Misbehaving, Token
+from tests.hsm.jwt_parts import signing_input
 from tests.hsm.processes import pkcs11_tool
+from tests.shim.rules import NUMBERS, Action, Function
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
 
@@ -68,24 +80,26 @@ def _proc(child: Child, name: str) -> Path:
 async def test_worker_comes_up_in_steps(token: Token) -> None:
     """A worker reports that it is loaded, logs in when told, and is ready when each key has signed."""
     async with _worker(token.environment) as child:
-        assert await _brought_up(child, token.setup) == Ready()
+        assert isinstance(await _brought_up(child, token.setup), Ready)
         report = await child.ask(Request(1, Status()))
         assert isinstance(report, StatusReport)
-        assert (report.pid, report.token, report.signatures) == (child.pid, softhsm.TOKEN_LABEL, 2)
+        assert (report.pid, report.token, report.signatures) == (child.pid, softhsm.TOKEN_LABEL, 0)
 
 
 async def test_worker_is_one_thread(token: Token) -> None:
     """There is never a second thread that could be inside the module."""
     async with _worker(token.environment) as child:
-        assert await _brought_up(child, token.setup) == Ready()
-        assert isinstance(await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES)))), Signature)
+        assert isinstance(await _brought_up(child, token.setup), Ready)
+        assert isinstance(
+            await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES), token.key))), Signature
+        )
         assert len(list(_proc(child, "task").iterdir())) == 1
 
 
 async def test_pin_is_nowhere_to_be_seen(token: Token, capfd: pytest.CaptureFixture[str]) -> None:
     """The PIN is in no argument, variable or output of the worker, nor in what the daemon holds of it."""
     async with _worker(token.environment) as child:
-        assert await _brought_up(child, token.setup) == Ready()
+        assert isinstance(await _brought_up(child, token.setup), Ready)
         seen = _proc(child, "cmdline").read_bytes() + _variables(child)
         report = await child.ask(Request(1, Status()))
     captured = capfd.readouterr()
@@ -97,7 +111,7 @@ async def test_environment_is_what_was_given(token: Token, monkeypatch: pytest.M
     """Nothing of the daemon's own environment reaches the worker."""
     monkeypatch.setenv("SOMETHING_SECRET", "of the daemon")
     async with _worker(token.environment) as child:
-        assert await _brought_up(child, token.setup) == Ready()
+        assert isinstance(await _brought_up(child, token.setup), Ready)
         variables = _variables(child).split(b"\0")
     assert {name.partition(b"=")[0] for name in variables if name} <= {b"PATH", b"SOFTHSM2_CONF"}
 
@@ -121,7 +135,7 @@ async def test_worker_ends_when_the_daemon_does(token: Token) -> None:
             assert await child.exited(10)
             assert child.status == 0
     async with _worker(token.environment) as child:
-        assert await _brought_up(child, token.setup) == Ready()
+        assert isinstance(await _brought_up(child, token.setup), Ready)
         child.hang_up()
         assert await child.exited(10)
         assert child.status == 0
@@ -151,12 +165,14 @@ async def test_wrong_pin_is_tried_once(token: Token) -> None:
     pin_file.write_text(right)
     async with _worker(token.environment) as child:
         answer = await child.ask(Request(0, token.setup))
-        assert answer == Refusal("hsm_pin_rejected", "not tried: the token reports CKF_USER_PIN_COUNT_LOW")
+        assert isinstance(answer, Refusal)
+        assert answer.code == "hsm_pin_rejected"
+        assert answer.detail == "not tried: the token reports CKF_USER_PIN_COUNT_LOW"
         assert await child.exited(10)
         assert child.status == EX_CONFIG
     pkcs11_tool(token, "--list-objects")
     async with _worker(token.environment) as child:
-        assert await _brought_up(child, token.setup) == Ready()
+        assert isinstance(await _brought_up(child, token.setup), Ready)
 
 
 async def test_login_waits_for_the_word(token: Token) -> None:
@@ -186,29 +202,87 @@ def test_malformed_frame_ends_the_worker() -> None:
 
 
 async def test_chatty_module_does_not_disturb(
-    misbehaving: Callable[[str], Misbehaving], capfd: pytest.CaptureFixture[str]
+    misbehaving: Misbehaving, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What a module prints on standard output goes to standard error and not between the frames."""
-    chatty = misbehaving("chatty")
-    async with _worker(dict(chatty.environment)) as child:
-        assert await _brought_up(child, chatty.setup) == Ready()
-        assert isinstance(await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES)))), Signature)
+    misbehaving.rules.set(Function.SIGN, Action.PRINT)
+    async with _worker(dict(misbehaving.environment)) as child:
+        assert isinstance(await _brought_up(child, misbehaving.setup), Ready)
+        key = fingerprint(misbehaving.setup.institution_keys[0])
+        assert isinstance(await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES), key))), Signature)
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert "the module signs" in captured.err
+    assert "the module is in function 43" in captured.err
 
 
-async def test_failing_signature_ends_the_worker(misbehaving: Callable[[str], Misbehaving]) -> None:
-    """A module that fails to sign is reported with its return value, and its session is not used again."""
-    failing = misbehaving("fail")
-    async with _worker(dict(failing.environment)) as child:
-        assert await _brought_up(child, failing.setup) == Ready()
-        failing.file.touch()
-        answer = await child.ask(Request(1, SignChallenge(bytes(CHALLENGE_BYTES))))
-        assert isinstance(answer, Refusal)
-        assert answer.code == "hsm_signing_failed"
-        assert "CKR_DEVICE_ERROR" in answer.detail
+async def _climb(child: Child, request: Request) -> list[Answer]:
+    """Ask, give the word for every login, and return everything the worker said."""
+    said = [await child.ask(request)]
+    while isinstance(said[-1], Climbing | LoginNeeded | LoggedIn | Climbed):
+        if isinstance(said[-1], LoginNeeded):
+            child.tell(Request(request.number, LogIn()))
+        said.append(await child.hear())
+    return said
+
+
+async def test_signature_of_unknown_outcome_heals_and_is_not_made_again(
+    misbehaving: Misbehaving,
+) -> None:
+    """After CKR_DEVICE_ERROR the module is initialised anew; the challenge is refused, the next one is signed."""
+    key = fingerprint(misbehaving.setup.institution_keys[0])
+    async with _worker(dict(misbehaving.environment)) as child:
+        assert isinstance(await _brought_up(child, misbehaving.setup), Ready)
+        misbehaving.rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"], times=1)
+        said = await _climb(child, Request(1, SignChallenge(bytes(CHALLENGE_BYTES), key)))
+        assert said[:-1] == [
+            Climbing(Rung.REINITIALISE, "CKR_DEVICE_ERROR", ErrorClass.TRANSIENT),
+            LoginNeeded(),
+            LoggedIn(),
+            Climbed(Rung.REINITIALISE, healed=True),
+        ]
+        refusal = said[-1]
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.unsigned, refusal.usable) == ("hsm_signing_failed", False, True)
+        assert isinstance(await child.ask(Request(2, SignChallenge(b"\1" * CHALLENGE_BYTES, key))), Signature)
+
+
+async def test_token_is_signed_after_healing(misbehaving: Misbehaving, token: Token) -> None:
+    """A result token may be signed twice, so its caller notices nothing of a module that failed once."""
+    async with _worker(dict(misbehaving.environment)) as child:
+        assert isinstance(await _brought_up(child, misbehaving.setup), Ready)
+        misbehaving.rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"], times=1)
+        said = await _climb(child, Request(1, SignToken(signing_input(thumbprint(token.token_key)))))
+        assert isinstance(said[-1], Signature)
+
+
+async def test_failing_for_good_ends_the_worker(misbehaving: Misbehaving) -> None:
+    """What no rung heals is reported with its return value, what waits is given back, and the worker ends."""
+    key = fingerprint(misbehaving.setup.institution_keys[0])
+    async with _worker(dict(misbehaving.environment)) as child:
+        assert isinstance(await _brought_up(child, misbehaving.setup), Ready)
+        misbehaving.rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"])
+        said = await _climb(child, Request(1, Canary(key)))
+        refusal = said[-1]
+        assert isinstance(refusal, Refusal)
+        assert (refusal.ckr, refusal.usable) == ("CKR_DEVICE_ERROR", False)
+        assert Climbed(Rung.REINITIALISE, healed=False) in said
         assert await child.exited(10)
+
+
+async def test_late_and_withdrawn_requests_cost_no_signature(token: Token) -> None:
+    """A request that nobody waits for any more when its turn comes is given back."""
+    async with _worker(token.environment) as child:
+        assert isinstance(await _brought_up(child, token.setup), Ready)
+        late = Request(1, SignChallenge(bytes(CHALLENGE_BYTES), token.key), deadline=1.0)
+        assert await child.ask(late) == NotBegun()
+        os.kill(child.pid, signal.SIGSTOP)
+        child.tell(Request(3, SignChallenge(bytes(CHALLENGE_BYTES), token.key)))
+        child.tell(Request(3, Withdraw(3)))
+        os.kill(child.pid, signal.SIGCONT)
+        assert await child.hear() == NotBegun()
+        report = await child.ask(Request(4, Status()))
+        assert isinstance(report, StatusReport)
+        assert report.signatures == 0
 
 
 async def test_pin_file_open_to_others(token: Token) -> None:

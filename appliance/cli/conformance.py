@@ -1,0 +1,95 @@
+"""`jpki-appliance hsm conformance`: what a PKCS#11 module really does, and the vendor profile that follows."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from appliance.errors import ConfigInvalid
+from appliance.hsm.conformance.profile import as_toml
+from appliance.hsm.conformance.results import Report
+from appliance.hsm.conformance.runner import Conformance, Target
+from appliance.hsm.conformance.table import rows
+from appliance.hsm.vendor import Vendor, load_vendor
+
+
+@click.command()
+@click.option("--vendor", "named", required=True, metavar="NAME|FILE", help="Profile to start from.")
+@click.option("--token", required=True, metavar="LABEL", help="Label of the token.")
+@click.option("--pin-file", required=True, metavar="FILE", help="File with the user PIN, mode 0600.")
+@click.option("--module", metavar="FILE", help="The PKCS#11 module, where it is not the profile's.")
+@click.option(
+    "--versions", metavar="TEXT", help="What was tested, where the module's own word is not enough."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write VENDOR.json and VENDOR.toml there."
+)
+def conformance(  # noqa: PLR0913 - one parameter for each option
+    *,
+    named: str,
+    token: str,
+    pin_file: str,
+    module: str | None,
+    versions: str | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """
+    Probe a PKCS#11 module, each question in a process of its own, and print what it does.
+
+    Makes throw-away keys on the token, destroys them, and touches nothing else there. Not for a token in production:
+    a module under probe may lose more than it says.
+    """
+    vendor = load_vendor(named)
+    target = Target(
+        vendor, module or vendor.module, token, str(Path(pin_file).absolute()), environment(vendor)
+    )
+    report = Conformance(target, progress=lambda name: click.echo(f"· {name}", err=True)).report(
+        datetime.now(UTC).date(), versions
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{vendor.name}.json").write_bytes(encoded(report))
+        if report.profile is not None:
+            (out / f"{vendor.name}.toml").write_text(as_toml(report.profile), "utf-8")
+    if as_json:
+        click.echo(encoded(report).decode(), nl=False)
+    else:
+        _print(report)
+
+
+def encoded(report: Report) -> bytes:
+    """Return *report* as JSON for people and programs, always in the same order."""
+    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2) + b"\n"
+
+
+def environment(vendor: Vendor) -> dict[str, str]:
+    """Return the variables the module reads, ours or the profile's; raise ConfigInvalid where one is missing."""
+    found = {}
+    for name, variable in vendor.environment.items():
+        value = os.environ.get(name, variable.default)
+        if value is not None:
+            found[name] = value
+        elif variable.required:
+            raise ConfigInvalid(f"the module of profile {vendor.name} needs {name}: {variable.purpose}")
+    return found
+
+
+def _print(report: Report) -> None:
+    console = Console(highlight=False)
+    table = Table(title=f"{report.vendor}, {report.versions}", show_lines=False)
+    table.add_column("Question", overflow="fold")
+    table.add_column("Answer", overflow="fold")
+    for question, answer in rows(report):
+        table.add_row(question, answer)
+    console.print(table)
+    if report.profile is None:
+        console.print("No profile follows: no institution key could sign.")
+        return
+    console.print("The profile that follows:\n")
+    console.print(as_toml(report.profile), markup=False, soft_wrap=True)

@@ -1,0 +1,170 @@
+"""Five real modules, started here and probed; what they do has to be what profiles and document say."""
+
+import subprocess
+import sys
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from appliance.errors import EX_CONFIG, PartMissing
+from appliance.hsm.conformance.profile import as_toml
+from appliance.hsm.conformance.results import Destroyed, Failed, KeyMade, Report
+from appliance.hsm.conformance.runner import Conformance, Target
+from appliance.hsm.vendor import SOFTHSM, load_vendor
+from tests.conformance import document, run
+from tests.conformance.modules import LABEL, MODULES, need, softhsm, temporary
+
+DOCS = run.ROOT / "docs"
+_HANG = "static unsigned long freeze(void *arguments) { for (;;) pause(); }"
+_ABORT = "static unsigned long freeze(void *arguments) { abort(); }"
+
+each_module = pytest.mark.parametrize("vendor", MODULES)
+
+
+@cache
+def report(vendor: str) -> Report:
+    """Return the report about a module; each is probed once."""
+    return run.report(vendor)
+
+
+@each_module
+def test_profile_follows_from_the_report(vendor: str) -> None:
+    """What the shipped profile claims is what the module was measured to do."""
+    measured, shipped = report(vendor).profile, load_vendor(vendor)
+    assert measured is not None
+    assert replace(measured, status=shipped.status) == shipped
+
+
+@each_module
+def test_document_is_current(vendor: str) -> None:
+    """Dates, versions and rates aside, the checked-in report is what a new run finds."""
+    documented = {one.vendor: one for one in document.read(DOCS)}
+    assert report(vendor).stable() == documented[vendor].stable()
+
+
+@each_module
+def test_nothing_is_left_on_the_token(vendor: str) -> None:
+    """All throw-away keys are destroyed in the end."""
+    destroyed = report(vendor).findings["destroy"]
+    assert isinstance(destroyed, Destroyed)
+    assert destroyed.destroyed > 0
+    assert destroyed.left == 0
+
+
+@each_module
+def test_no_key_leaves_its_token(vendor: str) -> None:
+    """No private part of any key can be read, in any of the modules."""
+    keys = [found for found in report(vendor).findings.values() if isinstance(found, KeyMade)]
+    assert keys
+    for made in keys:
+        assert set(made.secret_parts) <= {"CKR_ATTRIBUTE_SENSITIVE", "CKR_ATTRIBUTE_TYPE_INVALID"}
+        assert made.attributes["CKA_SENSITIVE"] is True
+        assert made.attributes["CKA_EXTRACTABLE"] is False
+
+
+def test_table_is_made_from_the_reports() -> None:
+    """The document for people says what the one for programs says."""
+    assert (DOCS / "conformance.md").read_text("utf-8") == document.text(document.read(DOCS))
+
+
+def test_written_profile_can_be_read(tmp_path: Path) -> None:
+    """The profile that the command writes is one the appliance reads."""
+    profile = report("nss").profile
+    assert profile is not None
+    file = tmp_path / "measured.toml"
+    file.write_text(as_toml(profile), "utf-8")
+    assert load_vendor(str(file)) == profile
+
+
+def test_deviation_is_told() -> None:
+    """A module that does not say where a key was made is accepted only by a profile that says so aloud."""
+    assert "CKA_LOCAL is FALSE for a key made in the token" in load_vendor("nss").deviations
+
+
+def test_nss_needs_arguments(tmp_path: Path) -> None:
+    """NSS's softoken itself does not initialise without arguments, which is why it is reached through p11-kit."""
+    softoken = Path(load_vendor("nss").module).with_name("libsoftokn3.so")
+    need(softoken, "libnss3")
+    assert _initialise(softoken, tmp_path) == Failed("refused", "CKR_ARGUMENTS_BAD")
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        (_HANG, Failed("hung", "no answer in time")),
+        (_ABORT, Failed("crashed", "SIGABRT")),
+    ],
+)
+def test_module_that_does_not_survive(tmp_path: Path, code: str, found: Failed) -> None:
+    """A module that hangs or aborts is a result, not the end of the probes."""
+    assert _initialise(_module(tmp_path, code), tmp_path) == found
+
+
+def test_wrong_pin_is_tried_once() -> None:
+    """After a refused PIN no other probe tries to log in: the token itself tells that one was refused."""
+    with temporary() as folder, softhsm(folder) as started:
+        started.pin_file.write_text("00000000")
+        target = Target(SOFTHSM, SOFTHSM.module, LABEL, str(started.pin_file), started.environment)
+        findings = Conformance(target).report(date(2026, 1, 1)).findings
+    assert findings["key institution"] == Failed("refused", "CKR_PIN_INCORRECT")
+    assert "CKF_USER_PIN_COUNT_LOW" in str(findings["key token"])
+
+
+def test_missing_package_is_named() -> None:
+    """A part that is not installed is reported with the package that has it."""
+    with pytest.raises(PartMissing, match="install Debian's package swtpm"):
+        need("no-such-program", "swtpm")
+
+
+def _initialise(module: Path, folder: Path) -> object:
+    target = Target(SOFTHSM, str(module), LABEL, str(_pin_file(folder)), {})
+    made = Conformance(target, probe_seconds=1.0).report(date(2026, 1, 1))
+    assert made.profile is None
+    assert set(made.findings) == {"initialise"}
+    return made.findings["initialise"]
+
+
+def _pin_file(folder: Path) -> Path:
+    path = folder / "user.pin"
+    path.touch(mode=0o600)
+    path.write_text("1234\n")
+    return path
+
+
+def _module(folder: Path, code: str) -> Path:
+    source, module = folder / "module.c", folder / "module.so"
+    source.write_text(
+        "#include <stdlib.h>\n#include <unistd.h>\n"
+        f"{code}\n"
+        "static struct { unsigned char version[2]; unsigned long (*initialize)(void *); } functions = {{2, 40}, freeze};\n"
+        "unsigned long C_GetFunctionList(void **list) { *list = &functions; return 0; }\n"
+    )
+    subprocess.run(("gcc", "-shared", "-fPIC", "-o", module, source), check=True)
+    return module
+
+
+def test_command_stays_out_of_the_module() -> None:
+    """The process that an operator starts brings no PKCS#11 in; the probes do."""
+    program = (
+        "import sys, appliance.cli.conformance\n"
+        "sys.exit(any(name.partition('.')[0] == 'pkcs11' for name in sys.modules))"
+    )
+    assert subprocess.run((sys.executable, "-c", program), check=False).returncode == 0
+
+
+def test_variable_that_a_module_needs(tmp_path: Path) -> None:
+    """A module without a variable it cannot do without is not started, and the variable is named."""
+    command = (sys.executable, "-m", "appliance", "hsm", "conformance", "--vendor", "softhsm")
+    ended = subprocess.run(
+        (*command, "--token", LABEL, "--pin-file", str(_pin_file(tmp_path))),
+        cwd=run.ROOT,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == EX_CONFIG
+    assert "SOFTHSM2_CONF" in ended.stderr
