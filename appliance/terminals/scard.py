@@ -2,14 +2,20 @@
 PC/SC as typed, blocking calls. The only module that touches pyscard.
 
 Every result code of the PC/SC service becomes one of our errors here; what is not in the table is a card that could
-not be read.
+not be read. Calls have no time limit of their own, but those that wait.
+
+What pcsc-lite does not tell, seen with 1.9.9: it looks at each reader every 0.4 seconds, and counts what it has seen
+come and go. A card that is powered down when it is gone already makes it call the reader empty at once, while its look
+is still at a card. Put one on before the next look, and it is not noticed for as long as it lies there. So a
+connection whose card does not answer is kept until the service has looked (`Connection.close`), and a reader that is
+called empty without a look is powered once (`Context.wake`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Final, Self
 
 from smartcard import scard
 
@@ -20,6 +26,7 @@ from appliance.errors import (
     CardRemoved,
     CardTimeout,
     CardUnreadable,
+    PcscRefused,
     PcscUnavailable,
     ReaderAbsent,
 )
@@ -30,7 +37,8 @@ _MEANINGS: Final[dict[int, type[CardError]]] = {
     scard.SCARD_E_INVALID_HANDLE: PcscUnavailable,
     scard.SCARD_F_COMM_ERROR: PcscUnavailable,
     scard.SCARD_F_INTERNAL_ERROR: PcscUnavailable,
-    scard.SCARD_W_SECURITY_VIOLATION: PcscUnavailable,
+    scard.SCARD_E_CANCELLED: PcscUnavailable,
+    scard.SCARD_W_SECURITY_VIOLATION: PcscRefused,
     scard.SCARD_E_NO_READERS_AVAILABLE: ReaderAbsent,
     scard.SCARD_E_UNKNOWN_READER: ReaderAbsent,
     scard.SCARD_E_READER_UNAVAILABLE: ReaderAbsent,
@@ -43,10 +51,10 @@ _MEANINGS: Final[dict[int, type[CardError]]] = {
     scard.SCARD_E_TIMEOUT: CardTimeout,
 }
 
-
-_CHANGE_SECONDS: Final = 1.0
-"""How long a changed card can go unnoticed by the service, which looks every 0.4 seconds."""
-_AGAIN_MS: Final = 100
+LOOK_SECONDS: Final = 1.0
+"""Within this the service has looked at every reader, at what it says is every 0.4 seconds."""
+_NEW_READERS: Final = "\\\\?PnP?\\Notification"
+"""The reader that changes when readers come or go."""
 
 
 def _require(result: int, doing: str) -> None:
@@ -61,7 +69,17 @@ class ReaderState:
 
     card_present: bool
     insertions: int
-    raw: int
+    raw: int = 0
+
+    @classmethod
+    def from_raw(cls, raw: int) -> Self:
+        """Return the state that PC/SC writes as *raw*: flags, and in the upper half the count."""
+        return cls(bool(raw & scard.SCARD_STATE_PRESENT), raw >> 16, raw)
+
+    @property
+    def mute(self) -> bool:
+        """Whether a card is there that does not answer to power."""
+        return bool(self.raw & scard.SCARD_STATE_MUTE)
 
 
 class Connection:
@@ -69,6 +87,8 @@ class Connection:
 
     def __init__(self, context: "Context", reader: str) -> None:
         self._context, self._reader = context, reader
+        self._lost = False
+        self._before = context.state(reader)
         result, self._card, self._protocol = scard.SCardConnect(
             context.handle,
             reader,
@@ -76,16 +96,28 @@ class Connection:
             scard.SCARD_PROTOCOL_T1 | scard.SCARD_PROTOCOL_T0,
         )
         _require(result, "connecting to the card")
-        self._insertions = context.state(reader).insertions
 
     def transmit(self, command: bytes) -> bytes:
         """Send a command APDU and return the response's bytes."""
         result, response = scard.SCardTransmit(self._card, self._protocol, list(command))
+        self._lost = result != scard.SCARD_S_SUCCESS or not response
         _require(result, "speaking with the card")
         if not response:
             # What pcsc-lite says until it has noticed that the card is gone.
             raise CardRemoved("the card fell silent in the middle of a command")
         return bytes(response)
+
+    def control(self, code: int, data: bytes = b"") -> bytes | None:
+        """Return the reader's answer to a control command; None where it does not know it."""
+        result, answer = scard.SCardControl(self._card, code, list(data))
+        return bytes(answer) if result == scard.SCARD_S_SUCCESS else None
+
+    @property
+    def atr(self) -> bytes:
+        """The card's answer to reset."""
+        result, _reader, _state, _protocol, atr = scard.SCardStatus(self._card)
+        _require(result, "asking for the card's ATR")
+        return bytes(atr)
 
     def require_same_card(self) -> None:
         """
@@ -94,69 +126,69 @@ class Connection:
         The service does not always tell the connection: a card pulled in the middle of a command and put
         back at once goes on being spoken to.
         """
-        if self._context.state(self._reader).insertions != self._insertions:
+        if self._context.state(self._reader).insertions != self._before.insertions:
+            self._lost = True
             raise CardRemoved("the card was taken off the reader in between")
 
     def close(self) -> None:
-        """Power the card down and let go of it. What cannot be closed is gone already."""
+        """Power the card down and let go of it; one that fell silent is held until the service has looked."""
+        if self._lost:
+            self._await_look()
         scard.SCardDisconnect(self._card, scard.SCARD_UNPOWER_CARD)
+
+    def _await_look(self) -> None:
+        known, deadline = self._before, monotonic() + LOOK_SECONDS
+        try:
+            while known.insertions == self._before.insertions and (left := deadline - monotonic()) > 0:
+                known = self._context.state(self._reader, known, int(left * 1000) + 1)
+        except CardError:
+            return  # without service or reader there is no look to wait for
 
 
 class Context:
-    """A connection to the PC/SC service. Used by one thread."""
+    """A connection to the PC/SC service. Used by one thread; only `cancel` may come from another."""
 
     def __init__(self) -> None:
         result, self.handle = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
         _require(result, "reaching the PC/SC service")
 
-    def reader(self, part: str) -> str:
-        """Return the one reader whose name contains *part*, or raise ReaderAbsent."""
+    def readers(self) -> tuple[str, ...]:
+        """Return the names of the connected readers."""
         result, names = scard.SCardListReaders(self.handle, [])
+        if result == scard.SCARD_E_NO_READERS_AVAILABLE:
+            return ()
         _require(result, "listing readers")
-        found = [name for name in names if part in name]
-        if len(found) != 1:
-            raise ReaderAbsent(f"{len(found)} of {len(names)} readers have '{part}' in their name, not one")
-        return str(found[0])
+        return tuple(str(name) for name in names)
 
     def state(self, reader: str, known: ReaderState | None = None, wait_ms: int = 0) -> ReaderState:
         """Return *reader*'s state; wait at most *wait_ms* for it to differ from *known*."""
-        seen = scard.SCARD_STATE_UNAWARE if known is None else known.raw
-        result, states = scard.SCardGetStatusChange(self.handle, wait_ms, [(reader, seen)])
-        if result == scard.SCARD_E_TIMEOUT and known is not None:
-            return known
-        _require(result, "asking for the reader's state")
-        state: int = states[0][1]
-        # pcsc-lite counts insertions and removals in the upper half of the state.
-        return ReaderState(bool(state & scard.SCARD_STATE_PRESENT), state >> 16, state)
+        return self._ask([(reader, scard.SCARD_STATE_UNAWARE if known is None else known.raw)], wait_ms)[
+            reader
+        ]
 
-    def connect(self, part: str, wait_ms: int) -> Connection:
-        """
-        Return a connection to the card on the reader named by *part*; wait for a card to be put on it.
+    def wait(self, known: Mapping[str, ReaderState], wait_ms: int) -> None:
+        """Wait at most *wait_ms* for a reader to come, to go, or to differ from *known*."""
+        asked = [(reader, state.raw) for reader, state in known.items()]
+        self._ask([(_NEW_READERS, scard.SCARD_STATE_UNAWARE), *asked], wait_ms)
 
-        For a moment after a card was changed the service still speaks of the old one, and cannot power it. So
-        connecting, and nothing else, is tried again for a second.
-        """
-        reader = self.reader(part)
-        tried_until = None
-        while True:
-            state = self._with_card(reader, wait_ms)
-            try:
-                return Connection(self, reader)
-            except (CardRemoved, CardUnreadable, CardAbsent):
-                now = monotonic()
-                tried_until = tried_until or now + _CHANGE_SECONDS
-                if now >= tried_until:
-                    raise
-                self.state(reader, state, _AGAIN_MS)
+    def _ask(self, asked: list[tuple[str, int]], wait_ms: int) -> dict[str, ReaderState]:
+        result, states = scard.SCardGetStatusChange(self.handle, wait_ms, asked)
+        if result == scard.SCARD_E_TIMEOUT:
+            return {reader: ReaderState.from_raw(raw) for reader, raw in asked}
+        _require(result, "asking for the readers' state")
+        return {str(reader): ReaderState.from_raw(raw) for reader, raw, _atr in states}
 
-    def _with_card(self, reader: str, wait_ms: int) -> ReaderState:
-        """Return *reader*'s state with a card on it, or raise CardAbsent after *wait_ms*."""
-        state = self.state(reader)
-        if not state.card_present:
-            state = self.state(reader, state, wait_ms)
-        if not state.card_present:
-            raise CardAbsent(f"no card was put on the reader within {wait_ms / 1000:g} s")
-        return state
+    def cancel(self) -> None:
+        """End the waiting that is under way in the context's own thread."""
+        scard.SCardCancel(self.handle)
+
+    def wake(self, reader: str) -> None:
+        """Have *reader* power what lies on it, where the service calls it empty without having looked."""
+        result, card, _protocol = scard.SCardConnect(self.handle, reader, scard.SCARD_SHARE_DIRECT, 0)
+        if result == scard.SCARD_S_SUCCESS:
+            protocols = scard.SCARD_PROTOCOL_T1 | scard.SCARD_PROTOCOL_T0
+            scard.SCardReconnect(card, scard.SCARD_SHARE_EXCLUSIVE, protocols, scard.SCARD_UNPOWER_CARD)
+            scard.SCardDisconnect(card, scard.SCARD_LEAVE_CARD)
 
     def close(self) -> None:
         """Let go of the service."""
@@ -164,14 +196,26 @@ class Context:
 
 
 @contextmanager
-def connected(part: str, wait_ms: int) -> Iterator[Connection]:
-    """Give a connection to the card on the reader named by *part*; everything is let go of at the end."""
-    context = Context()
+def context() -> Iterator[Context]:
+    """Give a connection to the service for the length of a block."""
+    opened = Context()
     try:
-        connection = context.connect(part, wait_ms)
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def connected(reader: str) -> Iterator[Connection]:
+    """Give a connection to the card on the *reader* of exactly that name; everything is let go of at the end."""
+    with context() as service:
+        connection = Connection(service, reader)
         try:
             yield connection
         finally:
             connection.close()
-    finally:
-        context.close()
+
+
+def control_code(number: int) -> int:
+    """Return the platform's code for the control command *number*."""
+    return int(scard.SCARD_CTL_CODE(number))

@@ -16,8 +16,8 @@ Transmit: TypeAlias = Callable[[bytes], bytes]
 """Command APDU in, response APDU out; raises CardError."""
 EnterPin: TypeAlias = Callable[[], str | None]
 """Asks the holder for the PIN; None when they decline."""
-
-
+Pad: TypeAlias = Callable[[VerifyHolder], bytes]
+"""Has the holder enter the PIN on the reader's own keys; returns the card's response to VERIFY."""
 Observe: TypeAlias = Callable[[str, int, float], None]
 """Told of every step that was answered: its name, the status word, and the seconds it took."""
 
@@ -32,24 +32,33 @@ def no_pin_entry() -> str | None:
 
 
 def perform(
-    exchange: Exchange, transmit: Transmit, enter_pin: EnterPin = no_pin_entry, observe: Observe = ignore
+    exchange: Exchange,
+    transmit: Transmit,
+    enter_pin: EnterPin = no_pin_entry,
+    observe: Observe = ignore,
+    pad: Pad | None = None,
 ) -> tuple[Response, ...]:
     """
     Do the steps of *exchange* until one answers what it should not; return the answers, that one included.
 
-    Raises CardError where *transmit* does, CardAnswerMalformed for answers that are no responses, PinCancelled.
+    The PIN is entered on *pad* where there is one, and asked for by *enter_pin* otherwise. Raises CardError where
+    *transmit* does, CardAnswerMalformed for answers that are no responses, PinCancelled.
     """
     responses: list[Response] = []
     for step in exchange.steps:
+        began = perf_counter()
         match step:
             case Step():
-                command = step.command.to_bytes()
+                answer = transmit(step.command.to_bytes())
+            case VerifyHolder() if pad is not None:
+                answer = pad(step)
             case VerifyHolder():
                 command = _verify(step, enter_pin())
+                began = perf_counter()
+                answer = transmit(command)
             case _:
                 assert_never(step)
-        began = perf_counter()
-        response = Response.from_bytes(transmit(command))
+        response = Response.from_bytes(answer)
         observe(step.name, response.status, perf_counter() - began)
         responses.append(response)
         if response.status not in step.expect:

@@ -19,6 +19,7 @@ from appliance.errors import (
     CardTimeout,
     PcscUnavailable,
     ReaderAbsent,
+    ReaderAmbiguous,
 )
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.faults import Fault, FaultyCard, Garbage, Mute, Removed, Slow, StatusWord, Truncated
@@ -89,11 +90,13 @@ async def test_an_empty_reader_is_waited_for_no_longer_than_said(private_pcscd: 
             pytest.fail("there is no card")
 
 
-@pytest.mark.parametrize("name", ["No Such Reader", "Test Reader"])
+@pytest.mark.parametrize(
+    ("name", "error"), [("No Such Reader", ReaderAbsent), ("Test Reader", ReaderAmbiguous)]
+)
 @pytest.mark.usefixtures("private_pcscd")
-async def test_a_name_has_to_fit_exactly_one_reader(name: str) -> None:
+async def test_a_name_has_to_fit_exactly_one_reader(name: str, error: type[CardError]) -> None:
     """A name that fits none, or several, is refused: a card is never taken from the wrong desk."""
-    with pytest.raises(ReaderAbsent):
+    with pytest.raises(error):
         async with card_on(name, wait=0.1, seconds=5):
             pytest.fail("no single reader has that name")
 

@@ -1,7 +1,5 @@
 """The far end of an exchange."""
 
-from dataclasses import dataclass, field
-
 import pytest
 
 from appliance.card.apdu import Command, Response
@@ -9,23 +7,11 @@ from appliance.card.dialogue import Exchange, Step, VerifyHolder
 from appliance.card.profile import Header
 from appliance.errors import CardAnswerMalformed, PinCancelled
 from appliance.terminals.steps import no_pin_entry, perform
+from tests.terminals.script import Script
 
 FIRST = Step("first", Command(0, 0xA4, 4, 0x0C, b"\x01"))
 SECOND = Step("second", Command(0, 0xB0, 0, 0, le=4), frozenset({0x9000, 0x6B00}))
 VERIFY = VerifyHolder("verify-holder", Header.from_hex("00200080"), 4)
-
-
-@dataclass(slots=True)
-class Script:
-    """A card that answers from a list and remembers what it was sent; loud when the list is at its end."""
-
-    answers: list[bytes]
-    sent: list[bytes] = field(default_factory=list)
-
-    def transmit(self, command: bytes) -> bytes:
-        """Return the next answer."""
-        self.sent.append(command)
-        return self.answers.pop(0)
 
 
 def test_steps_are_done_in_order_and_answered_one_for_one() -> None:
@@ -83,3 +69,15 @@ def test_every_answered_step_is_observed_by_name_and_status() -> None:
         observe=lambda name, status, _seconds: heard.append((name, status)),
     )
     assert heard == [("first", 0x9000), ("second", 0x6B00)]
+
+
+def test_a_pad_takes_the_place_of_the_keyboard() -> None:
+    """Where the reader has keys of its own, nobody is asked at the keyboard, and the card's answer counts."""
+    card = Script([b"\x90\x00"])
+
+    def ask() -> str:
+        pytest.fail("the keyboard was asked")
+
+    answers = perform(Exchange((VERIFY, FIRST)), card.transmit, ask, pad=lambda _: b"\x63\xc2")
+    assert answers == (Response(b"", 0x63C2),)
+    assert card.sent == []

@@ -1,0 +1,77 @@
+"""`jpki-appliance doctor reader`, run as an operator runs it."""
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from appliance.simulator.card import SoftwareCard
+from appliance.simulator.faults import FaultyCard
+from appliance.simulator.pcscd import PrivatePcscd
+from appliance.simulator.pki import Hierarchy
+from tests.cli.conftest import Finished
+from tests.pcsc import lying_on
+
+
+def examine(socket: Path, *arguments: str) -> Finished:
+    """Run the command with the pcscd at *socket*."""
+    return subprocess.run(
+        (sys.executable, "-m", "appliance", "doctor", "reader", *arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PCSCLITE_CSOCK_NAME": str(socket)},
+    )
+
+
+def test_a_good_card_is_told_as_such_and_tells_nothing_of_its_holder(
+    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, now: datetime
+) -> None:
+    """All checks are ok, the status is 0, and neither certificate nor serial is in what is printed."""
+    data = hierarchy.issue_card(now=now)
+    reader = private_pcscd.readers[1]
+    with lying_on(reader, FaultyCard(SoftwareCard(data))):
+        as_json = examine(private_pcscd.socket_path, "--json")
+        as_lines = examine(private_pcscd.socket_path, "--reader", reader.name, "--language", "ja")
+    assert (as_json.returncode, as_lines.returncode) == (0, 0), as_json.stderr + as_lines.stderr
+    document = json.loads(as_json.stdout)
+    assert document["outcome"] == "ok"
+    assert [check["verdict"] for check in document["checks"]] == ["ok"] * 8
+    assert as_lines.stdout.count("[ok]") == 8
+    assert "公的個人認証アプリケーション" in as_lines.stdout
+    for printed in (as_json.stdout, as_lines.stdout):
+        assert data.certificate is not None
+        assert data.certificate[:40].hex() not in printed.lower()
+        assert "E16R01NJ" not in printed
+
+
+@pytest.mark.parametrize(("spoken", "words"), [("en", "out of its case"), ("ja", "ケース")])
+def test_an_empty_reader_comes_with_advice(spoken: str, words: str, private_pcscd: PrivatePcscd) -> None:
+    """Without a card the status is 1, and the advice is in the operator's language."""
+    finished = examine(
+        private_pcscd.socket_path,
+        "--reader",
+        private_pcscd.readers[1].name,
+        "--wait",
+        "0",
+        "--language",
+        spoken,
+    )
+    assert finished.returncode == 1
+    assert "[failed]" in finished.stdout
+    assert words in finished.stdout
+
+
+def test_without_the_service_that_is_all_there_is_to_say(tmp_path: Path) -> None:
+    """Where no pcscd answers, the one check says so, for a program too."""
+    finished = examine(tmp_path / "nowhere", "--json")
+    assert finished.returncode == 1
+    document = json.loads(finished.stdout)
+    assert document["outcome"] == "failed"
+    (check,) = document["checks"]
+    assert (check["check"], check["code"]) == ("service", "pcsc_unavailable")
+    assert check["advice"].keys() == {"en", "ja"}
