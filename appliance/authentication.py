@@ -4,16 +4,20 @@ One authentication, from card to token: the use case, and the only place that or
     dialogue ──Exchange──────────────> Card      a terminal, one round trip each
              ──InstitutionSignature──> Signer    the institution key in the HSM
     proof    ──trust.proof───────────> Holder    or a refusal
-    holder   ─────────────────────────> Tokens   the signed result
+    holder   ──certificate────────────> Revocation   good, or an explicit absence of knowledge; or a refusal
+    result   ─────────────────────────> Tokens   the signed result, with the hash of the evidence
 
 What it needs of the outside it declares here as Protocols; adapters fit them, and `daemon` joins them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol, TypeVar, assert_never
+from hashlib import sha256
+from typing import Final, Protocol, TypeAlias, TypeVar, assert_never
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.card import jpki
 from appliance.card.apdu import Response
@@ -22,13 +26,18 @@ from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
 from appliance.card.jpki import Mode
 from appliance.card.nonce import Nonce
 from appliance.card.profile import Profile
-from appliance.errors import IdentityCheckMissing
-from appliance.trust import proof, revocation
-from appliance.trust.certificates import Anchors
+from appliance.errors import IdentityCheckMissing, InstitutionChainRefused
+from appliance.trust import evidence, proof
+from appliance.trust.certificates import Anchors, HolderCertificate
+from appliance.trust.evidence import Facts
 from appliance.trust.proof import Expectation, Holder
 from appliance.trust.revocation import Standing
 
 T = TypeVar("T")
+Sign: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Returns the institution's signature over a card's challenge."""
+ENDS_SOON: Final = timedelta(days=90)
+"""How long before its end a holder's certificate is worth a warning."""
 
 
 class Card(Protocol):
@@ -39,10 +48,26 @@ class Card(Protocol):
 
 
 class Signer(Protocol):
-    """The institution key."""
+    """The institution's keys: one, or two in a rotation."""
 
-    async def sign_challenge(self, challenge: bytes) -> bytes:
-        """Return the institution's signature over a card's *challenge*, or raise HsmError."""
+    async def sign_challenge(self, challenge: bytes, key: str) -> bytes:
+        """
+        Return the signature over a card's *challenge* by the institution key of the fingerprint *key*.
+
+        The fingerprint is the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal. Raises HsmError.
+        """
+
+
+class Revocation(Protocol):
+    """Who knows whether a certificate was revoked."""
+
+    async def check(self, holder: HolderCertificate, now: datetime) -> Standing:
+        """
+        Return the standing of *holder* at *now* where it lets the holder in; raise where it does not.
+
+        Raises CertificateRevoked, CertificateUnknown, RevocationStale, RevocationUnavailable and
+        RevocationDataInvalid: five different results.
+        """
 
 
 class Tokens(Protocol):
@@ -88,13 +113,55 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """A successful authentication: who, how checked, where, when, and what is known of revocation."""
+    """
+    A successful authentication: who, how checked, where, when, and what is known of revocation.
+
+    *evidence* is the document from which all that can be decided again. It is the caller's, and nobody keeps it.
+    """
 
     holder: Holder
     identity_check: IdentityCheck
     terminal: str
     time: datetime
     standing: Standing
+    evidence: bytes = field(repr=False)
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether the holder's certificate is close to its end, so that the holder may be told."""
+        return self.holder.certificate.not_after - self.time < ENDS_SOON
+
+
+class Chains:
+    """
+    The institution's certificate chains in order of preference: one, or in a rotation the new one first.
+
+    A chain that no card has taken yet may be refused, and the next one is offered to the same card. From the first
+    card on that takes it, it is proven, and a refusal is a refusal.
+    """
+
+    __slots__ = ("_all", "_proven")
+
+    def __init__(self, *chains: Chain) -> None:
+        if not chains:
+            raise ValueError("an institution has at least one chain")
+        self._all = chains
+        self._proven: set[int] = set()
+
+    @property
+    def preferred(self) -> Chain:
+        """The chain that is offered first."""
+        return self._all[0]
+
+    def after(self, refused: Chain) -> Chain | None:
+        """Return what is offered to a card that has *refused* a chain; None where it is a refusal."""
+        place = self._all.index(refused)
+        is_last = place + 1 == len(self._all)
+        return None if is_last or place in self._proven else self._all[place + 1]
+
+    def taken(self, chain: Chain) -> None:
+        """Remember that a card has taken *chain*."""
+        self._proven.add(self._all.index(chain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,38 +169,76 @@ class Authenticator:
     """Everything that all authentications of one institution share."""
 
     profile: Profile
-    chain: Chain
+    chains: Chains
     anchors: Anchors
     signer: Signer
     tokens: Tokens
     clock: Callable[[], datetime]
     random: Callable[[int], bytes]
+    revocation: Revocation
 
     async def authenticate(self, request: Request, card: Card) -> tuple[Authentication, str]:
         """
         Return the result of *request* on *card*, and its token; or raise an ApplianceError.
 
         The order, each only if all before succeeded: identity check claimed, dialogue with the card,
-        proof and certificate at one given time, token.
+        proof and certificate at one given time, revocation, evidence, token.
         """
         identity_check = request.require_identity_check()
         nonce = Nonce.from_random(self.random(self.profile.proof.nonce_length))
-        expected = Expectation(request.mode, nonce, self.chain.institution_code, self.profile.proof.algorithm)
-        answer = await converse(self._dialogue(request, nonce), card, self.signer)
+        chain, answer = await self._converse(request, nonce, card)
+        expected = Expectation(request.mode, nonce, chain.institution_code, self.profile.proof.algorithm)
         now = self.clock()
         holder = proof.verify(answer, expected, self.anchors, now)
-        result = Authentication(holder, identity_check, request.terminal, now, revocation.UNCHECKED)
+        standing = await self.revocation.check(holder.certificate, now)
+        check = (str(identity_check.method), identity_check.by)
+        facts = Facts(self.profile, chain, answer, holder, standing, check, request.terminal, now)
+        document = evidence.build(facts)
+        result = Authentication(holder, identity_check, request.terminal, now, standing, document)
         return result, await self.tokens.issue(result)
 
-    def _dialogue(self, request: Request, nonce: Nonce) -> Dialogue[jpki.HolderProof]:
+    async def _converse(self, request: Request, nonce: Nonce, card: Card) -> tuple[Chain, jpki.HolderProof]:
+        """Return what *card* answered, and the chain that was used with it."""
+        chain = self.chains.preferred
+        while True:
+            sign = _ChainSigner(self.signer, self.chains, chain).sign
+            try:
+                return chain, await converse(self._dialogue(request, chain, nonce), card, sign)
+            except InstitutionChainRefused:
+                # The card refuses before it gives a challenge: nothing has been signed for it.
+                offered = self.chains.after(chain)
+                if offered is None:
+                    raise
+                chain = offered
+
+    def _dialogue(self, request: Request, chain: Chain, nonce: Nonce) -> Dialogue[jpki.HolderProof]:
         match request.mode:
             case Mode.PINLESS:
-                return jpki.pinless(self.profile, self.chain, nonce)
+                return jpki.pinless(self.profile, chain, nonce)
             case Mode.PIN:
                 return jpki.with_pin(self.profile, nonce, last_try=request.last_pin_try)
 
 
-async def converse(dialogue: Dialogue[T], card: Card, signer: Signer) -> T:
+@dataclass(frozen=True, slots=True)
+class _ChainSigner:
+    """The key of one *chain*. It is asked only where a card has taken the chain."""
+
+    signer: Signer
+    chains: Chains
+    chain: Chain
+
+    async def sign(self, challenge: bytes) -> bytes:
+        self.chains.taken(self.chain)
+        return await self.signer.sign_challenge(challenge, fingerprint(self.chain))
+
+
+def fingerprint(chain: Chain) -> str:
+    """Return how a `Signer` is told the key of *chain*."""
+    spki = chain.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return sha256(spki).hexdigest()
+
+
+async def converse(dialogue: Dialogue[T], card: Card, sign: Sign) -> T:
     """
     Drive *dialogue* to its end and return its result.
 
@@ -151,6 +256,6 @@ async def converse(dialogue: Dialogue[T], card: Card, signer: Signer) -> T:
             case Exchange():
                 answer = await card.exchange(request)
             case InstitutionSignature():
-                answer = await signer.sign_challenge(request.challenge)
+                answer = await sign(request.challenge)
             case _:
                 assert_never(request)

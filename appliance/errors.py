@@ -13,12 +13,14 @@ under the same code. A leaf exists only where a caller acts differently on it.
     ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*
     ├── HsmError             where keys live: absent, unsafe, late, refusing
     ├── TokenError           token_invalid, jwks_invalid
+    ├── LedgerError          what is remembered: unavailable, contended, damaged, rolled back
     └── CeremonyError        ceremony_plan_invalid, ceremony_refused, ceremony_unfinished, transcript_invalid
 
 Foreign exceptions are mapped where they arise, always with `from`. Misuse of our own functions is a bug and
 raises ValueError or TypeError instead.
 """
 
+from enum import StrEnum
 from typing import ClassVar
 
 EX_REFUSED = 1
@@ -109,10 +111,40 @@ class PcscUnavailable(CardError):
     code = "pcsc_unavailable"
 
 
+class PcscRefused(PcscUnavailable):
+    """The PC/SC service runs, and its rules (polkit) do not let this account use it."""
+
+    code = "pcsc_refused"
+
+
 class ReaderAbsent(CardError):
     """No connected reader has the configured name."""
 
     code = "reader_absent"
+
+
+class ReaderAmbiguous(CardError):
+    """The configured name fits several readers, or one reader has two names: whose desk it is cannot be known."""
+
+    code = "reader_ambiguous"
+
+
+class ReaderBusy(CardError):
+    """Another authentication of ours is under way at this reader."""
+
+    code = "reader_busy"
+
+
+class ReaderStuck(CardError):
+    """The card before does not let go of the reader: its last command has not come back."""
+
+    code = "reader_stuck"
+
+
+class ReaderWithoutExtended(CardError):
+    """The reader cannot transmit the extended APDUs that 特定機関認証 needs."""
+
+    code = "reader_without_extended"
 
 
 class CardAbsent(CardError):
@@ -289,16 +321,44 @@ class CertificateMalformed(TrustError):
     code = "certificate_malformed"
 
 
+class Distrust(StrEnum):
+    """Why no configured CA stands behind a certificate."""
+
+    NO_ISSUER = "no-issuer"
+    ISSUER_NOT_VALID = "issuer-not-valid"
+
+
 class CertificateUntrusted(TrustError):
-    """No configured CA has issued the holder's certificate."""
+    """No configured CA has issued the holder's certificate; *reason* says what is known."""
 
     code = "certificate_untrusted"
 
+    def __init__(self, reason: Distrust, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Defect(StrEnum):
+    """What makes a certificate of a configured CA unfit for user authentication."""
+
+    AUTHORITY = "authority"
+    SIGNATURE_ALGORITHM = "signature-algorithm"
+    KEY = "key"
+    KEY_USAGE = "key-usage"
+    POLICY = "policy"
+    CRITICAL_EXTENSION = "critical-extension"
+    PATH = "path"
+    PROFILE = "profile"
+
 
 class CertificateUnsuitable(TrustError):
-    """A configured CA issued the certificate, but not for user authentication under the JPKI policy."""
+    """A configured CA issued the certificate, but its *reason* keeps it from authenticating under the JPKI policy."""
 
     code = "certificate_unsuitable"
+
+    def __init__(self, reason: Defect, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class CertificateExpired(TrustError):
@@ -311,6 +371,69 @@ class CertificateNotYetValid(TrustError):
     """The holder's certificate begins in the future: a wrong clock, or a wrong certificate."""
 
     code = "certificate_not_yet_valid"
+
+
+class CertificateRevoked(TrustError):
+    """The issuer has revoked the holder's certificate."""
+
+    code = "certificate_revoked"
+
+
+class CertificateUnknown(TrustError):
+    """The issuer's responder does not know the certificate: neither good nor revoked."""
+
+    code = "certificate_unknown"
+
+
+class RevocationUnavailable(TrustError):
+    """No source could say whether the certificate was revoked."""
+
+    code = "revocation_unavailable"
+
+
+class RevocationStale(TrustError):
+    """What is known of revocation is older than it may be."""
+
+    code = "revocation_stale"
+
+
+class RevocationDefect(StrEnum):
+    """Why a CRL or an OCSP answer is not used."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too-large"
+    ALGORITHM = "algorithm"
+    ISSUER = "issuer"
+    SIGNATURE = "signature"
+    RESPONDER = "responder"
+    SCOPE = "scope"
+    EXTENSION = "extension"
+    FUTURE = "future"
+    STALE = "stale"
+    ROLLED_BACK = "rolled-back"
+    WITHOUT_BASE = "without-base"
+    CERTIFICATE = "certificate"
+    NONCE = "nonce"
+
+
+class RevocationDataInvalid(TrustError):
+    """A CRL or an OCSP answer is not one to rely on, for the *reason* given."""
+
+    code = "revocation_data_invalid"
+
+    def __init__(self, reason: RevocationDefect, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class EvidenceInvalid(TrustError):
+    """Evidence does not show what it has to; *step* is the check that it fails."""
+
+    code = "evidence_invalid"
+
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__(f"step '{step}': {detail}")
+        self.step = step
 
 
 class FrontNotGenuine(TrustError):
@@ -429,6 +552,63 @@ class JwksInvalid(TokenError):
     """The JWKS file is not a set of public keys of ours."""
 
     code = "jwks_invalid"
+
+
+# --- what is remembered ----------------------------------------------------------------------------------
+
+
+class LedgerError(ApplianceError):
+    """The ledger cannot be written, or is not what it was."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The store did not make an entry durable in time; nothing was signed for it."""
+
+    code = "ledger_unavailable"
+
+
+class LedgerContended(LedgerError):
+    """Another process writes the log of this origin."""
+
+    code = "ledger_contended"
+
+
+class LedgerUnusable(LedgerError):
+    """The database is not one of ours, is newer than this program, or holds a log that was closed for good."""
+
+    code = "ledger_unusable"
+    exit_status = EX_CONFIG
+
+
+class LedgerDamaged(LedgerError):
+    """What the store holds does not agree with itself, or with a checkpoint that was signed over it."""
+
+    code = "ledger_damaged"
+
+
+class LedgerRolledBack(LedgerError):
+    """The log is older than a checkpoint of it that is known elsewhere: to write on would fork it."""
+
+    code = "ledger_rolled_back"
+    exit_status = EX_CONFIG
+
+
+class LedgerNotCopied(LedgerError):
+    """No copy of a checkpoint has left the machine for longer than is allowed."""
+
+    code = "ledger_not_copied"
+
+
+class LedgerProofInvalid(LedgerError):
+    """A note, checkpoint, proof, key or tile is malformed, or not what its key has signed."""
+
+    code = "ledger_proof_invalid"
+
+
+class LedgerEntryAbsent(LedgerError):
+    """The log has no such entry, not yet under a checkpoint, or no longer."""
+
+    code = "ledger_entry_absent"
 
 
 # --- ceremonies ------------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from appliance.authentication import (
     Authentication,
     Authenticator,
+    Chains,
     CheckMethod,
     IdentityCheck,
     Request,
     converse,
+    fingerprint,
 )
 from appliance.card.apdu import Response
 from appliance.card.cvc import check_chain
@@ -25,11 +27,13 @@ from appliance.errors import (
     CertificateExpired,
     HsmUnavailable,
     IdentityCheckMissing,
+    InstitutionChainRefused,
     InstitutionSignatureRefused,
     PinRejected,
     ProofInvalid,
     WrongMode,
 )
+from appliance.revocation.policy import Sources
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.faults import Answer, Fault, FaultyCard, PinForPinless, WrongSignature
 from appliance.simulator.holder_pki import HolderOptions
@@ -67,9 +71,11 @@ class Key:
 
     private_key: rsa.RSAPrivateKey
     signed: list[bytes] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
-    async def sign_challenge(self, challenge: bytes) -> bytes:
+    async def sign_challenge(self, challenge: bytes, key: str) -> bytes:
         """Sign as the HSM does."""
+        self.keys.append(key)
         self.signed.append(challenge)
         return self.private_key.sign(challenge, padding.PKCS1v15(), SHA256())
 
@@ -102,12 +108,13 @@ def authenticator(hierarchy: Hierarchy, key: Key, now: datetime) -> Authenticato
     anchors = Anchors(hierarchy.ca_certificates)
     return Authenticator(
         shipped("jpki-reference"),
-        chain,
+        Chains(chain),
         anchors,
         key,
         Written(),
         lambda: now,
         lambda length: b"\x11" * length,
+        Sources([]),
     )
 
 
@@ -187,7 +194,9 @@ async def test_another_key_than_the_certified_one_is_refused_by_the_card(
     authenticator: Authenticator, hierarchy: Hierarchy, key: Key, now: datetime
 ) -> None:
     """Were the HSM's key another one, the card itself would refuse, and there would be no proof."""
-    key.private_key = hierarchy.institution.root_key
+    root_key = hierarchy.institution.root_key
+    assert isinstance(root_key, rsa.RSAPrivateKey)
+    key.private_key = root_key
     with pytest.raises(InstitutionSignatureRefused):
         await authenticator.authenticate(PINLESS, terminal(hierarchy, now))
 
@@ -195,9 +204,9 @@ async def test_another_key_than_the_certified_one_is_refused_by_the_card(
 class Unavailable:
     """A signer without an HSM behind it."""
 
-    async def sign_challenge(self, challenge: bytes) -> bytes:
+    async def sign_challenge(self, challenge: bytes, key: str) -> bytes:
         """Refuse."""
-        raise HsmUnavailable(f"no worker for {len(challenge)} bytes")
+        raise HsmUnavailable(f"no worker for {len(challenge)} bytes and {key}")
 
 
 async def test_a_signer_that_fails_ends_it_after_one_exchange(
@@ -220,6 +229,74 @@ async def test_every_nonce_is_drawn_anew(
     assert re.search(rb"\x11{31}\x91", sign.command.data)  # type: ignore[union-attr]
 
 
+async def _never(challenge: bytes) -> bytes:
+    raise AssertionError(f"asked to sign {len(challenge)} bytes")
+
+
+@pytest.fixture(scope="session")
+def stranger(now: datetime) -> Hierarchy:
+    """Return a hierarchy that the test cards do not trust."""
+    return Hierarchy.create(now)
+
+
+def rotating(
+    authenticator: Authenticator, made_by: Hierarchy, key: Key, code: str = "9912345"
+) -> Authenticator:
+    """Return the authenticator with a new chain, made by a hierarchy, before its own."""
+    leaf = made_by.issue_institution(key.private_key.public_key(), code)
+    new = check_chain(made_by.institution.intermediate, leaf)
+    return replace(authenticator, chains=Chains(new, authenticator.chains.preferred))
+
+
+async def test_a_new_chain_that_the_card_takes_is_used(
+    authenticator: Authenticator, hierarchy: Hierarchy, now: datetime
+) -> None:
+    """In a rotation the new chain is offered first, and its key is the one that is asked to sign."""
+    other = Key(rsa.generate_private_key(65_537, 2_048))
+    rotated = replace(rotating(authenticator, hierarchy, other), signer=other)
+    at = terminal(hierarchy, now)
+    await rotated.authenticate(PINLESS, at)
+    assert len(at.exchanges) == 2
+    assert len(other.signed) == 1
+    assert other.keys == [fingerprint(rotated.chains.preferred)]
+    assert other.keys != [fingerprint(authenticator.chains.preferred)]
+
+
+async def test_a_new_chain_that_no_card_has_taken_falls_back(
+    authenticator: Authenticator, hierarchy: Hierarchy, stranger: Hierarchy, key: Key, now: datetime
+) -> None:
+    """A card that refuses the unproven chain is offered the old one, in the same session, and nothing is signed twice."""
+    rotated = rotating(authenticator, stranger, key)
+    for _ in range(2):
+        at = terminal(hierarchy, now)
+        result, _ = await rotated.authenticate(PINLESS, at)
+        assert result.holder.proved.institution_code == "9912345"
+        assert len(at.exchanges) == 3
+    assert key.keys == [fingerprint(authenticator.chains.preferred)] * 2
+
+
+async def test_a_proven_chain_that_a_card_refuses_is_refused(
+    authenticator: Authenticator, hierarchy: Hierarchy, stranger: Hierarchy, key: Key, now: datetime
+) -> None:
+    """Once a card has taken the new chain, a card that refuses it is refused, as with one chain alone."""
+    rotated = rotating(authenticator, stranger, key)
+    rotated.chains.taken(rotated.chains.preferred)
+    at = terminal(hierarchy, now)
+    with pytest.raises(InstitutionChainRefused):
+        await rotated.authenticate(PINLESS, at)
+    assert len(at.exchanges) == 1
+    alone = replace(rotated, chains=Chains(rotated.chains.preferred))
+    with pytest.raises(InstitutionChainRefused):
+        await alone.authenticate(PINLESS, terminal(hierarchy, now))
+    assert key.signed == []
+
+
+def test_an_institution_without_a_chain_is_a_bug() -> None:
+    """There is at least one chain."""
+    with pytest.raises(ValueError, match="at least one"):
+        Chains()
+
+
 async def test_a_leaking_channel_cannot_end_a_dialogue_as_if_it_had_succeeded() -> None:
     """A StopIteration out of a card is an error, and never the dialogue's result."""
 
@@ -234,4 +311,4 @@ async def test_a_leaking_channel_cannot_end_a_dialogue_as_if_it_had_succeeded() 
             return next(iter(nothing))
 
     with pytest.raises(RuntimeError):
-        await converse(dialogue(), Leaking(), Key(rsa.generate_private_key(65_537, 2_048)))
+        await converse(dialogue(), Leaking(), _never)

@@ -17,6 +17,7 @@ PROGRAMS = frozenset(
         "apt-get",
         "chmod",
         "journalctl",
+        "jpki-appliance",
         "ls",
         "openssl",
         "opensc-tool",

@@ -1,7 +1,9 @@
 """The configuration file: the annotated example, and what happens to every mistake in it."""
 
+import re
 import stat
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,6 +15,8 @@ from appliance.errors import ConfigInvalid
 from appliance.hsm.shipped import shipped
 
 EXAMPLE = shipped("appliance.toml").read_text()
+COMPLETE = re.sub(r"^#(?=\S)", "", EXAMPLE, flags=re.MULTILINE)
+"""The example with the settings in use that it only shows."""
 REQUIRED = [
     line
     for line in EXAMPLE.splitlines()
@@ -20,12 +24,12 @@ REQUIRED = [
         (
             "intermediate",
             "leaf",
-            "module",
             "token",
             "pin_file",
             "authorities",
             "name",
-            "alias",
+            'alias = "desk-1"',
+            "state",
             "issuer",
             "audience",
         )
@@ -40,16 +44,52 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def known(section: type[msgspec.Struct]) -> dict[str, object]:
+    """Return every setting of *section*, with those of the tables in it."""
+    settings: dict[str, object] = {}
+    for field in msgspec.structs.fields(section):
+        tables = [
+            kind
+            for kind in (field.type, *get_args(field.type))
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        ]
+        settings[field.name] = known(tables[0]) if tables else None
+    return settings
+
+
+def shown(table: dict[str, Any], settings: dict[str, object]) -> dict[str, object]:
+    """Return what *table* sets, in the shape of `known`; what is in an environment is nobody's but the module's."""
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        inner = settings.get(name)
+        within = value[0] if isinstance(value, list) and value else value
+        found[name] = shown(within, inner) if isinstance(inner, dict) else None
+    return found
+
+
 def test_the_annotated_example_names_every_setting_there_is(tmp_path: Path) -> None:
     """Whoever reads the example has seen all settings; nothing can be set that it does not explain."""
     configuration = load(written(tmp_path, EXAMPLE))
-    shown = msgspec.toml.decode(EXAMPLE)
-    known = {
-        section.name: {field.name for field in msgspec.structs.fields(section.type)}
-        for section in msgspec.structs.fields(Settings)
-    }
-    assert {name: set(table) for name, table in shown.items()} == known
+    assert shown(msgspec.toml.decode(COMPLETE), known(Settings)) == known(Settings)
     assert configuration.settings.institution.profile == "jpki-reference"
+
+
+def test_what_the_example_only_shows_can_be_used(tmp_path: Path) -> None:
+    """Without the # before them the other settings are in use: a second chain, a second HSM."""
+    settings = load(written(tmp_path, COMPLETE)).settings
+    assert [hsm.alias for hsm in settings.hsm.all] == ["hsm-1", "hsm-2"]
+    assert [chain.leaf for chain in settings.institution.chains] == [
+        "institution/next-leaf.cvc",
+        "institution/leaf.cvc",
+    ]
+    alone = load(written(tmp_path, EXAMPLE)).settings
+    assert (len(alone.hsm.all), len(alone.institution.chains)) == (1, 1)
+
+
+def test_two_hsms_of_one_alias_are_refused(tmp_path: Path) -> None:
+    """An alias names one HSM."""
+    with pytest.raises(ConfigInvalid, match="one alias"):
+        load(written(tmp_path, COMPLETE.replace('alias = "hsm-2"', 'alias = "hsm-1"')))
 
 
 @pytest.mark.parametrize("line", REQUIRED)
@@ -69,10 +109,11 @@ def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
-        ("workers = 1", "workers = 0"), ("workers = 1", 'workers = "1"'), ("sign_seconds = 5.0", "sign_seconds = 0.0"),
+        ("workers = 2", "workers = 0"), ("workers = 2", 'workers = "1"'), ("sign_seconds = 5.0", "sign_seconds = 0.0"),
         ("challenges_per_minute = 600", "challenges_per_minute = -1"), ('alias = "desk-1"', 'alias = "Desk 1"'),
         ("lifetime_seconds = 300", "lifetime_seconds = 1000000"), ('token = "jpki-appliance"', 'token = ""'),
         ('authorities = ["authorities/ca-1.pem", "authorities/ca-2.pem"]', "authorities = []"), ("[trust]", "[trust"),
+        ("queue_limit = 64", "queue_limit = 0"), ("canary_seconds = 60.0", "canary_seconds = 0.0"), ('alias = "hsm-1"', 'alias = "HSM 1"'),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(good: str, bad: str, tmp_path: Path) -> None:
@@ -93,7 +134,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     configuration = load(written(tmp_path, EXAMPLE))
     assert configuration.path("a/b") == tmp_path / "a" / "b"
     assert configuration.path("/a/b") == Path("/a/b")
-    assert configuration.hsm_environment == {"SOFTHSM2_CONF": str(tmp_path / "softhsm" / "softhsm2.conf")}
+    assert configuration.environment(configuration.settings.hsm) == {
+        "SOFTHSM2_CONF": str(tmp_path / "softhsm" / "softhsm2.conf")
+    }
 
 
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:

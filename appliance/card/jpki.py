@@ -8,7 +8,7 @@ What an unexpected status word means is in `refusal`. A card that cannot do one 
 that is another request (ruling 6).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -47,16 +47,26 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class InstitutionProof:
+    """How the institution proved itself to the card: its *signature* over the card's *challenge*."""
+
+    challenge: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class HolderProof:
     """
     What the card answered, believed by nobody yet: `trust.proof.verify` makes a `Holder` of it.
 
-    *signature* is the card's, *certificate* the DER of the holder's certificate.
+    *signature* is the card's, *certificate* the DER of the holder's certificate. *institution*, without a PIN, is what
+    came before; evidence keeps it.
     """
 
     nonce: Nonce
     signature: bytes
     certificate: bytes
+    institution: InstitutionProof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +100,14 @@ def pinless(profile: Profile, chain: Chain, nonce: Nonce) -> Dialogue[HolderProo
             f"the challenge has {len(challenge)} bytes, not {institution.challenge_length}"
         )
     signature = yield from institution_signature(challenge)
-    return (
-        yield from _prove(
-            profile,
-            nonce,
-            Step("present-signature", institution.present_signature.command(signature, extended=True)),
-            select_file("select-key", profile.files.key),
-            Step("sign", profile.proof.sign_pinless.command(nonce.octets, le=READ)),
-        )
+    proof = yield from _prove(
+        profile,
+        nonce,
+        Step("present-signature", institution.present_signature.command(signature, extended=True)),
+        select_file("select-key", profile.files.key),
+        Step("sign", profile.proof.sign_pinless.command(nonce.octets, le=READ)),
     )
+    return replace(proof, institution=InstitutionProof(challenge, signature))
 
 
 def with_pin(profile: Profile, nonce: Nonce, *, last_try: bool = False) -> Dialogue[HolderProof]:

@@ -2,10 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,39 +11,27 @@ import click
 import msgspec
 from rich.console import Console
 
-from appliance.authentication import Authenticator, CheckMethod, IdentityCheck, Request
+from appliance.authentication import CheckMethod
 from appliance.card.jpki import Mode
 from appliance.catalogue import ErrorText, Language, error_text
 from appliance.cli import language, stage
 from appliance.cli.choice import Choice
+from appliance.cli.performance import Performance, Success
 from appliance.cli.record import (
     ExchangeRecord,
     PartRecord,
-    RecordedCard,
-    RecordedSigner,
     Recorder,
     SignatureRecord,
     Silence,
 )
+from appliance.cli.revocation_stage import By
 from appliance.cli.stage import Fault
 from appliance.cli.story import Story
-from appliance.config import Configuration
-from appliance.daemon import Appliance, running
 from appliance.errors import ApplianceError
-from appliance.gateway import token as tokens
 
 _WIDTH: Final = 120
 """Characters of a line where there is no terminal to ask."""
-_CHECK: Final = IdentityCheck(CheckMethod.VISUAL, "demo-operator")
-
-
-@dataclass(frozen=True, slots=True)
-class Success:
-    """A token, the key set that verifies it, and what it says."""
-
-    token: str
-    jwks: Mapping[str, object]
-    claims: Mapping[str, Any]
+_CHECKED_BY: Final = {CheckMethod.FACE: "demo-face-reader", CheckMethod.VISUAL: "demo-operator"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +49,12 @@ class Report:
 
     outcome: str
     mode: Mode
+    identity_check: CheckMethod
     fault: Fault | None
     institution_code: str | None
     revocation: str | None
     unverified: list[str]
+    front_images: list[str]
     success: Success | None
     refusal: Refusal | None
     parts: list[PartRecord]
@@ -76,7 +64,18 @@ class Report:
 
 @click.command()
 @click.option(
-    "--mode", type=Choice(Mode), default=Mode.PINLESS, show_default=True, help="How presence is proved."
+    "--mode", type=Choice(Mode), help="How presence is proved. [default: pinless, or what the check demands]"
+)
+@click.option(
+    "--identity-check",
+    type=Choice(CheckMethod),
+    help="How the holder is checked; visual reads the card's front first. [default: face; pin with the mode pin]",
+)
+@click.option(
+    "--revocation",
+    "by",
+    type=Choice(By),
+    help="How revocation is checked: by lists, or against OpenSSL's responder. [default: crl]",
 )
 @click.option("--fault", type=Choice(Fault), help="What goes wrong. The refusal is told; exit status 1.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the story.")
@@ -89,7 +88,8 @@ def demo(
     context: click.Context,
     /,
     *,
-    mode: Mode,
+    mode: Mode | None,
+    identity_check: CheckMethod | None,
     fault: Fault | None,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # of several types, each checked by its option
@@ -101,23 +101,29 @@ def demo(
     own, and are gone afterwards; nothing of the system is touched. Steps that nobody has confirmed against a
     real card are marked UNVERIFIED.
     """
+    check = identity_check or (CheckMethod.PIN if mode is Mode.PIN else CheckMethod.FACE)
+    mode = mode or (Mode.PIN if check is CheckMethod.PIN else Mode.PINLESS)
+    if (mode is Mode.PIN) is not (check is CheckMethod.PIN):
+        raise click.UsageError("the mode pin and the identity check pin are one")
     if fault is Fault.PIN_FOR_PINLESS and mode is Mode.PIN:
         raise click.UsageError("the fault pin-for-pinless belongs to the mode pinless")
+    by = _known_by(fault, options["by"])
     story = None if as_json else Story(_console(), options["spoken"] or language.spoken())
-    performance = Performance(mode, Recorder(story or Silence()), story)
+    performance = Performance(mode, check, Recorder(story or Silence()), story)
     refusal: ApplianceError | None = None
     with ExitStack() as parts:
         folder = options["keep"] or parts.enter_context(tempfile.TemporaryDirectory(prefix="jpki-demo-"))
         try:
             performance.tell("stage")
-            configuration = parts.enter_context(
-                stage.set_up(Path(folder), mode, fault, performance.recorder.part)
+            scene = parts.enter_context(
+                stage.set_up(Path(folder), mode, fault, by, performance.recorder.part)
             )
-            asyncio.run(performance.run(configuration))
+            asyncio.run(performance.run(scene))
+            _leave(Path(folder), performance)
         except ApplianceError as error:
             refusal = error
     if story is None:
-        report = performance.report(fault, refusal)
+        report = _report(performance, fault, refusal)
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     elif refusal is not None:
         story.refused(refusal)
@@ -125,82 +131,40 @@ def demo(
         context.exit(refusal.exit_status)
 
 
-@dataclass(slots=True)
-class Performance:
-    """One authentication in *mode*, recorded, and told where there is a *story*."""
-
-    mode: Mode
-    recorder: Recorder
-    story: Story | None
-    success: Success | None = None
-    unverified: tuple[str, ...] = ()
-    """What this mode rests on that nobody has confirmed against a real card."""
-
-    def tell(self, chapter: str) -> None:
-        """Begin a chapter of the story."""
-        if self.story is not None:
-            self.story.chapter(f"chapter-{chapter}")
-
-    async def run(self, configuration: Configuration) -> None:
-        """Start the appliance, authenticate, verify the token as its receiver would; or raise."""
-        async with AsyncExitStack() as parts:
-            with self.recorder.part("workers"):
-                appliance = await parts.enter_async_context(running(configuration))
-            profile = appliance.authenticator.profile
-            if self.mode is Mode.PINLESS:
-                self.unverified = profile.unverified
-                self.recorder.unverified = frozenset(profile.unverified)
-            self.tell(self.mode)
-            success = await self._authenticate(appliance)
-            if self.story is not None:
-                self._show(self.story, success)
-                if self.mode is Mode.PIN:
-                    pinless = await _authenticate(appliance, appliance.authenticator, Mode.PINLESS)
-                    self.tell("difference")
-                    self.story.difference(success.claims, pinless.claims)
-                self.story.authenticated(self.mode, success.claims)
-            self.success = success
-
-    async def _authenticate(self, appliance: Appliance) -> Success:
-        recorded = replace(appliance.authenticator, signer=RecordedSigner(appliance.pool, self.recorder))
-        return await _authenticate(appliance, recorded, self.mode, self.recorder)
-
-    def _show(self, story: Story, success: Success) -> None:
-        self.tell("token")
-        story.claims(success.claims)
-        if self.unverified:
-            story.unverified(self.unverified)
-
-    def report(self, fault: Fault | None, refusal: ApplianceError | None) -> Report:
-        """Return what happened, for a program."""
-        claims = self.success.claims if self.success else {}
-        return Report(
-            outcome="refused" if refusal else "authenticated",
-            mode=self.mode,
-            fault=fault,
-            institution_code=claims.get("institution_code"),
-            revocation=claims["revocation"]["result"] if claims else None,
-            unverified=list(self.unverified),
-            success=self.success,
-            refusal=Refusal(refusal.code, refusal.detail, error_text(refusal.code)) if refusal else None,
-            parts=self.recorder.parts,
-            exchanges=self.recorder.exchanges,
-            institution_signatures=self.recorder.signatures,
-        )
+def _leave(folder: Path, performance: Performance) -> None:
+    """Put what the caller got beside the rest, for `jpki-appliance verify`."""
+    if (success := performance.success) is not None:
+        (folder / "evidence.json").write_text(success.evidence, encoding="utf-8")
+        (folder / "token.jwt").write_text(success.token, encoding="ascii")
+        (folder / "authorities" / "jwks.json").write_bytes(msgspec.json.encode(success.jwks))
 
 
-async def _authenticate(
-    appliance: Appliance, authenticator: Authenticator, mode: Mode, recorder: Recorder | None = None
-) -> Success:
-    """Authenticate the card on the reader, and verify the token with nothing but the key set."""
-    settings = appliance.configuration.settings
-    recorder = recorder or Recorder(Silence())
-    request = Request(mode, settings.reader.alias, None if mode is Mode.PIN else _CHECK)
-    async with appliance.card(enter_pin=lambda: stage.PIN, observe=recorder.observe) as card:
-        _, token = await authenticator.authenticate(request, RecordedCard(card, recorder))
-    jwks = appliance.tokens.jwks()
-    claims = tokens.verify(token, msgspec.json.encode(jwks), settings.result.audience, datetime.now(UTC))
-    return Success(token, jwks, claims)
+def _known_by(fault: Fault | None, by: By | None) -> By:
+    """Return how revocation is checked, as asked for and as the fault demands."""
+    demanded = {Fault.STALE_CRL: By.CRL, Fault.RESPONDER_DOWN: By.OCSP}.get(fault) if fault else None
+    if by is not None and demanded not in {None, by}:
+        raise click.UsageError(f"the fault {fault} does not go with revocation by {by}")
+    return by or demanded or By.CRL
+
+
+def _report(performance: Performance, fault: Fault | None, refusal: ApplianceError | None) -> Report:
+    """Return what happened, for a program."""
+    claims = performance.success.claims if performance.success else {}
+    return Report(
+        outcome="refused" if refusal else "authenticated",
+        mode=performance.mode,
+        identity_check=performance.check,
+        fault=fault,
+        institution_code=claims.get("institution_code"),
+        revocation=claims["revocation"]["result"] if claims else None,
+        unverified=list(performance.unverified),
+        front_images=[str(image) for image in performance.images],
+        success=performance.success,
+        refusal=Refusal(refusal.code, refusal.detail, error_text(refusal.code)) if refusal else None,
+        parts=performance.recorder.parts,
+        exchanges=performance.recorder.exchanges,
+        institution_signatures=performance.recorder.signatures,
+    )
 
 
 def _console() -> Console:

@@ -10,10 +10,15 @@ import click
 from appliance import __version__
 from appliance.catalogue import Language, error_text
 from appliance.cli import language
+from appliance.cli.ceremony import ceremony
+from appliance.cli.conformance import conformance
 from appliance.cli.demo import demo
+from appliance.cli.doctor import doctor
 from appliance.cli.explain import explain
 from appliance.cli.hsm import hsm
+from appliance.cli.measure import bench
 from appliance.cli.profile import profile
+from appliance.cli.revocation import revocation
 from appliance.cli.simulator import simulator
 from appliance.cli.verify import verify
 from appliance.errors import ApplianceError
@@ -27,8 +32,9 @@ def command() -> None:
     """Authenticate My Number cards (特定機関認証) with an institution key that stays in its HSM."""
 
 
-for subcommand in (demo, explain, hsm, profile, simulator, verify):
+for subcommand in (bench, revocation, ceremony, demo, doctor, explain, hsm, profile, simulator, verify):
     command.add_command(subcommand)
+hsm.add_command(conformance)
 
 
 def main() -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from appliance.authentication import Card, Signer
 from appliance.card.apdu import Response
-from appliance.card.dialogue import Exchange, Step
+from appliance.card.dialogue import Exchange, Step, VerifyHolder
 
 RESTS_ON = {
     "load-body": "institution-certificate-chain",
@@ -31,7 +31,7 @@ class PartRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step with the card: the *command* in hexadecimal, but never a PIN; the *status* word."""
+    """One step with the card: the *command* in hexadecimal, but never a credential; the *status* word."""
 
     name: str
     command: str
@@ -120,9 +120,7 @@ class Recorder:
             steps = tuple(
                 StepRecord(
                     step.name,
-                    step.command.to_bytes().hex().upper()
-                    if isinstance(step, Step)
-                    else step.header.hex().upper(),
+                    _shown(step),
                     f"{status:04X}",
                     seconds,
                     RESTS_ON.get(step.name) in self.unverified,
@@ -132,10 +130,10 @@ class Recorder:
             self.exchanges.append(ExchangeRecord(perf_counter() - began, steps))
             self.audience.exchange_done(self.exchanges[-1])
 
-    async def sign(self, signer: Signer, challenge: bytes) -> bytes:
+    async def sign(self, signer: Signer, challenge: bytes, key: str) -> bytes:
         """Have *signer* sign *challenge*, and record that it did."""
         began = perf_counter()
-        signature = await signer.sign_challenge(challenge)
+        signature = await signer.sign_challenge(challenge, key)
         done = SignatureRecord(len(challenge), perf_counter() - began, _SIGNING_RESTS_ON in self.unverified)
         self.signatures.append(done)
         self.audience.signature_done(done)
@@ -161,6 +159,20 @@ class RecordedSigner:
     signer: Signer
     recorder: Recorder
 
-    async def sign_challenge(self, challenge: bytes) -> bytes:
+    async def sign_challenge(self, challenge: bytes, key: str) -> bytes:
         """Return the institution's signature (`authentication.Signer`)."""
-        return await self.recorder.sign(self.signer, challenge)
+        return await self.recorder.sign(self.signer, challenge, key)
+
+
+_VERIFY = 0x20
+
+
+def _shown(step: Step | VerifyHolder) -> str:
+    """Return the command as it may be seen: of VERIFY, what opens the card is left out."""
+    match step:
+        case VerifyHolder():
+            return step.header.hex().upper()
+        case Step() if step.command.ins == _VERIFY:
+            return step.command.to_bytes()[:4].hex().upper()
+        case Step():
+            return step.command.to_bytes().hex().upper()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from appliance.card.front import Front
 from appliance.card.jpki import Mode
 from appliance.catalogue import Language, error_text, story
 from appliance.cli.record import ExchangeRecord, PartRecord, SignatureRecord
@@ -73,6 +75,12 @@ class Story:
             line.append("  UNVERIFIED", "yellow")
         self.console.print(line)
         self.console.print()
+
+    def front(self, front: Front, folder: Path) -> None:
+        """Show what the clerk sees of a made-up person's front, and where its images are."""
+        self.console.print(f"{front.birth:%Y-%m-%d}  {front.sex}  {front.expiry:%Y-%m-%d}")
+        self.console.print(Text.assemble(("✓ ", "green"), f"{self.say('front-shown')} {folder}"))
+        self.console.print(self.say("front-forgotten"))
 
     def unverified(self, assumed: Iterable[str]) -> None:
         """Name what the profile assumes about real cards."""

@@ -1,36 +1,117 @@
-"""`jpki-appliance verify`: is a result token genuine, and what does it say."""
+"""`jpki-appliance verify`: is a result token or a piece of evidence genuine, and what does it show."""
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO
 
 import click
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from appliance.config import read_bounded
+from appliance.errors import ConfigInvalid, EvidenceInvalid
 from appliance.gateway import token as tokens
+from appliance.trust import openssl
+from appliance.trust.certificates import Anchors
+from appliance.trust.crl import LARGEST
+from appliance.trust.decision import STEPS, Trust, decide
+from appliance.trust.evidence import Evidence
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_JWKS = "jwks.json"
 
 
 @click.command()
-@click.argument("token", type=click.File())
+@click.argument("file", type=click.File("rb"))
 @click.option(
-    "--jwks",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File with the appliance's public keys, as JSON Web Key Set.",
+    "--trust",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder with what is believed: CA certificates (*.pem), lists (*.crl), the appliance's keys (jwks.json).",
 )
-@click.option("--audience", required=True, help="For whom the token has to be.")
 @click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
-    help="Time (UTC) at which the token has to be valid; now, if not given.",
+    help="Time (UTC) to decide for. [default: now for a token, for evidence the time it was made]",
 )
-def verify(token: TextIO, jwks: Path, audience: str, at: datetime | None) -> None:
+@click.option(
+    "--jwks",
+    type=click.Path(path_type=Path),
+    help="File with the appliance's public keys, as JSON Web Key Set.",
+)
+@click.option("--audience", help="For whom the token has to be.")
+@click.option(
+    "--token", type=click.File("rb"), help="The token that belongs to the evidence: is its hash this one's?"
+)
+@click.option(
+    "--institution-root",
+    type=click.Path(path_type=Path),
+    help="PEM public key of the institutions' root, where it is known.",
+)
+@click.option(
+    "--openssl", "as_script", is_flag=True, help="Print the shell script that checks evidence by OpenSSL."
+)
+def verify(file: BinaryIO, trust: Path | None, at: datetime | None, **options: Any) -> None:  # noqa: ANN401
     """
-    Verify the result token in the file TOKEN (- for standard input) and print its claims.
+    Verify the result token or the evidence in FILE (- for standard input).
 
-    Needs no HSM, no daemon and no network. Exit status 1 where the token is not valid.
+    A token needs the appliance's keys and its audience, and its claims are printed. Evidence needs the CA
+    certificates, and the decision is repeated step by step. Nothing else is needed: no HSM, no daemon, no network.
+    Exit status 1 where it does not hold.
     """
-    now = datetime.now(UTC) if at is None else at.replace(tzinfo=UTC)
-    claims = tokens.verify(token.read().strip(), read_bounded(jwks), audience, now)
-    click.echo(msgspec.json.format(msgspec.json.encode(claims)).decode())
+    content = file.read()
+    when = None if at is None else at.replace(tzinfo=UTC)
+    jwks = options["jwks"] or (trust / _JWKS if trust is not None else None)
+    if not content.lstrip().startswith(b"{"):
+        claims = _token(content, jwks, options["audience"], when or datetime.now(UTC))
+        click.echo(msgspec.json.format(msgspec.json.encode(claims)).decode())
+        return
+    if options["as_script"]:
+        click.echo(openssl.script(Evidence.from_bytes(content)), nl=False)
+        return
+    if trust is None:
+        raise click.UsageError("evidence needs --trust")
+    _evidence(content, _trust(trust, options["institution_root"]), when)
+    if options["token"] is not None:
+        made = Evidence.from_bytes(content).time
+        when = when or datetime.fromisoformat(made)
+        claims = _token(options["token"].read(), jwks, options["audience"], when)
+        if claims["evidence"] != sha256(content).hexdigest():
+            raise EvidenceInvalid("token", "the token belongs to other evidence")
+        click.echo("✓ token: it names this evidence by its SHA-256")
+
+
+def _token(content: bytes, jwks: Path | None, audience: str | None, now: datetime) -> dict[str, Any]:
+    if jwks is None or audience is None:
+        raise click.UsageError("a token needs --audience, and --jwks or --trust")
+    return dict(
+        tokens.verify(content.decode("ascii", errors="replace").strip(), read_bounded(jwks), audience, now)
+    )
+
+
+def _evidence(document: bytes, trust: Trust, at: datetime | None) -> None:
+    """Repeat the decision, and tell each step as it is passed."""
+    for number, step in enumerate(decide(document, trust, at), start=1):
+        click.echo(f"✓ {number}/{len(STEPS)} {step.name}: {step.finding}")
+
+
+def _trust(folder: Path, root: Path | None) -> Trust:
+    pems = [
+        content for path in sorted(folder.glob("*.pem")) if _CERTIFICATE in (content := read_bounded(path))
+    ]
+    lists = tuple(
+        path.read_bytes() for path in sorted(folder.glob("*.crl")) if path.stat().st_size <= LARGEST
+    )
+    return Trust(Anchors.from_pem(pems), None if root is None else _root(root), lists)
+
+
+def _root(path: Path) -> rsa.RSAPublicKey:
+    try:
+        key = load_pem_public_key(read_bounded(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigInvalid(f"{path} holds no PEM public key") from error
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ConfigInvalid(f"{path} holds no RSA key")
+    return key

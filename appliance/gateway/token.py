@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -21,10 +22,11 @@ from appliance.card.jpki import Mode
 from appliance.errors import JwksInvalid, TokenInvalid
 from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE, jwk, thumbprint
 from appliance.trust.pseudonym import PseudonymKey
+from appliance.trust.revocation import Standing
 
 REQUIRED: Final = [
     *("iss", "aud", "iat", "exp", "jti", "auth_time", "sub", "mode", "institution_code"),
-    *("identity_check", "terminal", "revocation", "assurance", "certificate"),
+    *("identity_check", "terminal", "revocation", "assurance", "certificate", "evidence"),
 ]
 """Claims without which a token is none of ours."""
 
@@ -124,14 +126,29 @@ class ResultTokens:
                 device_or_operator: result.identity_check.by,
             },
             "terminal": result.terminal,
-            "revocation": {"result": result.standing.result},
+            "revocation": _revocation(result.standing),
             "assurance": result.standing.assurance,
-            "certificate": {"not_after": int(holder.not_after.timestamp())},
+            "certificate": {"not_after": int(holder.not_after.timestamp()), "ends_soon": result.ends_soon},
+            "evidence": sha256(result.evidence).hexdigest(),
         }
 
     def jwks(self) -> dict[str, object]:
         """Return the key set that verifies these tokens."""
         return {"keys": [jwk(self.public_key)]}
+
+
+def _revocation(standing: Standing) -> dict[str, object]:
+    """Return what a token says of *standing*: method, result and times, and nothing of what it rests on."""
+    times = {
+        "checked_at": standing.checked_at,
+        "this_update": standing.this_update,
+        "next_update": standing.next_update,
+    }
+    return {
+        "method": standing.method,
+        "result": standing.result,
+        **{name: None if time is None else int(time.timestamp()) for name, time in times.items()},
+    }
 
 
 def verify(token: str, jwks: bytes, audience: str, now: datetime) -> Mapping[str, Any]:

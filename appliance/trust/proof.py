@@ -11,7 +11,7 @@ from datetime import datetime
 from appliance.card.algorithm import Algorithm, fits, verified
 from appliance.card.jpki import HolderProof, Mode
 from appliance.card.nonce import Nonce
-from appliance.errors import CertificateUnsuitable, ProofInvalid, WrongMode
+from appliance.errors import CertificateUnsuitable, Defect, ProofInvalid, WrongMode
 from appliance.trust import certificates
 from appliance.trust.certificates import Anchors, HolderCertificate
 
@@ -58,10 +58,19 @@ def verify(proof: HolderProof, expected: Expectation, anchors: Anchors, now: dat
 
     Revocation is the caller's duty: `authentication` asks for it next.
     """
-    certificate = certificates.verify(certificates.parse(proof.certificate), anchors, now)
+    return proved(proof, expected, believe(proof.certificate, anchors, now))
+
+
+def believe(der: bytes, anchors: Anchors, now: datetime) -> HolderCertificate:
+    """Return the certificate in *der* as one to believe at *now*: check 1 of `verify`."""
+    return certificates.verify(certificates.parse(der), anchors, now)
+
+
+def proved(proof: HolderProof, expected: Expectation, certificate: HolderCertificate) -> Holder:
+    """Return the holder of *certificate*, who answered *expected*: checks 2 and 3 of `verify`."""
     if not fits(expected.algorithm, certificate.public_key):
         raise CertificateUnsuitable(
-            f"the holder's key is not one for {expected.algorithm}, as the profile says"
+            Defect.PROFILE, f"the holder's key is not one for {expected.algorithm}, as the profile says"
         )
     if proof.nonce != expected.nonce:
         raise ProofInvalid("the proof is for another nonce than the one that was asked for")

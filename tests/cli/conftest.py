@@ -1,12 +1,19 @@
 """The command as a user runs it: a process, with nothing around it."""
 
+import contextlib
+import ctypes
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 Finished = subprocess.CompletedProcess[str]
+
+_SET_CHILD_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of prctl(2)."""
 
 
 def run(*arguments: str, text: str | None = None) -> Finished:
@@ -26,17 +33,21 @@ def _environment() -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
-def our_processes() -> Sequence[str]:
-    """Return the commands of pcscd and HSM workers that run now."""
-    listed = subprocess.run(("ps", "-eo", "pid=,args="), capture_output=True, text=True, check=True).stdout
-    return [
-        line for line in listed.splitlines() if "appliance.hsm.worker" in line or "pcscd --foreground" in line
-    ]
+def children() -> set[int]:
+    """Return the processes whose parent is this one."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            after_name = status.read_text().rpartition(")")[2].split()
+            if int(after_name[1]) == os.getpid():
+                found.add(int(status.parent.name))
+    return found
 
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """Fail a test after which more of our processes run than before."""
-    before = set(our_processes())
+    """Fail a test that leaves a process behind: whoever loses its parent becomes a child of this process."""
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    before = children()
     yield
-    assert set(our_processes()) <= before
+    assert children() <= before

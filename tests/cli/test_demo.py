@@ -1,10 +1,12 @@
 """`jpki-appliance demo`, run as a user runs it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from appliance.cli.stage import Fault
 from tests.cli.conftest import Finished, run
@@ -25,7 +27,7 @@ def test_the_demonstration_ends_with_a_verified_token(mode: str) -> None:
     assert finished.returncode == 0, finished.stderr
     told = document(finished)
     assert (told["outcome"], told["mode"], told["institution_code"]) == ("authenticated", mode, "9912345")
-    assert told["revocation"] == "unchecked"
+    assert told["revocation"] == "good"
     assert told["success"]["claims"]["mode"] == mode
     assert told["success"]["token"].count(".") == 2
     assert told["refusal"] is None
@@ -60,6 +62,9 @@ CODES = {
     Fault.TAMPERED_SIGNATURE: "proof_invalid",
     Fault.REMOVED: "card_removed",
     Fault.PIN_FOR_PINLESS: "wrong_mode",
+    Fault.REVOKED: "certificate_revoked",
+    Fault.STALE_CRL: "revocation_stale",
+    Fault.RESPONDER_DOWN: "revocation_unavailable",
 }
 
 
@@ -87,7 +92,7 @@ def test_the_story_is_for_a_person() -> None:
         "9912345",
     ):
         assert words in finished.stdout
-    assert "revocation: unchecked" in finished.stdout
+    assert "revocation: good" in finished.stdout
     assert "31323334" not in finished.stdout
 
 
@@ -120,6 +125,67 @@ def test_what_was_made_can_be_kept_and_used(tmp_path: Path) -> None:
     assert document(again)["refusal"]["code"] == "config_invalid"
 
 
+@pytest.mark.parametrize(
+    ("check", "mode", "by"),
+    [("face", "pinless", "device"), ("visual", "pinless", "operator"), ("pin", "pin", "device")],
+)
+def test_the_result_says_how_the_holder_was_checked(check: str, mode: str, by: str) -> None:
+    """Face reader, the staff's eyes and PIN each end in a result that names the check and who made it."""
+    finished = run("demo", "--json", "--identity-check", check)
+    assert finished.returncode == 0, finished.stderr
+    told = document(finished)
+    assert (told["mode"], told["identity_check"]) == (mode, check)
+    claim = told["success"]["claims"]["identity_check"]
+    assert claim["method"] == check
+    assert claim.keys() == {"method", by}
+
+
+def test_the_front_is_shown_for_a_visual_check_and_goes_nowhere_else() -> None:
+    """The images can be opened; neither they nor what opened the front are in what the program prints."""
+    finished = run("demo", "--json", "--identity-check", "visual")
+    assert finished.returncode == 0, finished.stderr
+    told = document(finished)
+    images = [Path(name) for name in told["front_images"]]
+    try:
+        for image in images:
+            with Image.open(image) as opened:
+                assert opened.format == "PNG"
+    finally:
+        shutil.rmtree(images[0].parent)
+    commands = [step["command"] for exchange in told["exchanges"] for step in exchange["steps"]]
+    assert [command for command in commands if command.startswith("0020")] == ["00200080", "00200080"]
+    assert not {"birth", "name", "address"} & told["success"]["claims"].keys()
+
+
+@pytest.mark.parametrize(("mode", "check"), [("pin", "face"), ("pinless", "pin")])
+def test_mode_and_check_that_contradict_are_wrong_usage(mode: str, check: str) -> None:
+    """The PIN is a mode and its own check; anything else is refused before anything is started."""
+    assert run("demo", "--mode", mode, "--identity-check", check).returncode == 2
+
+
 def test_a_fault_of_the_other_mode_is_wrong_usage() -> None:
     """A combination that makes no sense is refused before anything is started."""
     assert run("demo", "--mode", "pin", "--fault", "pin-for-pinless").returncode == 2
+
+
+def test_revocation_is_known_by_lists_or_by_a_responder() -> None:
+    """By default a list answers, from memory; with `--revocation ocsp` OpenSSL's responder does, online."""
+    by_list, online = (
+        document(run("demo", "--json", *options))["success"]["claims"]
+        for options in ((), ("--revocation", "ocsp"))
+    )
+    assert (by_list["revocation"]["method"], by_list["assurance"]) == ("crl", "cached")
+    assert (online["revocation"]["method"], online["assurance"]) == ("ocsp", "online")
+    assert by_list["revocation"]["this_update"] <= by_list["revocation"]["checked_at"]
+
+
+def test_a_revoked_card_is_refused_by_the_responder_too() -> None:
+    """Revoked is one code, whoever says so."""
+    refused = document(run("demo", "--json", "--fault", "revoked", "--revocation", "ocsp"))
+    assert refused["refusal"]["code"] == "certificate_revoked"
+
+
+def test_a_fault_of_the_other_source_is_wrong_usage() -> None:
+    """A list that is too old says nothing about a responder, and the other way round."""
+    assert run("demo", "--revocation", "ocsp", "--fault", "stale-crl").returncode == 2
+    assert run("demo", "--revocation", "crl", "--fault", "responder-down").returncode == 2

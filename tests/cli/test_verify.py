@@ -1,10 +1,13 @@
 """`jpki-appliance verify`, with a token from the demonstration."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from appliance.trust.decision import STEPS
 from tests.cli.conftest import run
 
 AUDIENCE = "reception.example.jp"
@@ -74,3 +77,48 @@ def test_a_key_set_that_is_none_is_named(result: Path) -> None:
     assert (none.returncode, "[jwks_invalid]" in none.stderr) == (1, True)
     missing = run("verify", token, "--jwks", str(result / "nowhere"), "--audience", AUDIENCE)
     assert (missing.returncode, "[config_invalid]" in missing.stderr) == (78, True)
+
+
+@pytest.fixture(scope="module", params=["crl", "ocsp"])
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what is taken to another machine: evidence, token, and a folder with CA files and keys."""
+    made, taken = (tmp_path_factory.mktemp(name) for name in ("made", "taken"))
+    finished = run("demo", "--json", "--revocation", request.param, "--keep", str(made / "demo"))
+    assert finished.returncode == 0, finished.stderr
+    for name in ("evidence.json", "token.jwt"):
+        shutil.copy(made / "demo" / name, taken / name)
+    shutil.copytree(made / "demo" / "authorities", taken / "trust")
+    return taken
+
+
+def test_evidence_is_decided_again_elsewhere(kept: Path) -> None:
+    """With the CA files alone every step is repeated and told; with the token its hash is compared, too."""
+    finished = run("verify", str(kept / "evidence.json"), "--trust", str(kept / "trust"))
+    assert finished.returncode == 0, finished.stderr
+    assert [line.split()[2].rstrip(":") for line in finished.stdout.splitlines()] == list(STEPS)
+    evidence, token, trust = (str(kept / name) for name in ("evidence.json", "token.jwt", "trust"))
+    finished = run("verify", evidence, "--trust", trust, "--token", token, "--audience", AUDIENCE)
+    assert finished.returncode == 0, finished.stderr
+    assert "its SHA-256" in finished.stdout
+    assert json.loads(run("verify", token, "--trust", trust, "--audience", AUDIENCE).stdout)["evidence"]
+
+
+def test_evidence_that_was_changed_names_the_step(kept: Path) -> None:
+    """A changed byte, another time and another folder of CAs are each refused at their step."""
+    document = (kept / "evidence.json").read_text()
+    trust = str(kept / "trust")
+    changed = run("verify", "-", "--trust", trust, text=document.replace("desk-1", "desk-2"))
+    assert (changed.returncode, "step 'digest'" in changed.stderr) == (1, True)
+    late = run("verify", "-", "--trust", trust, "--at", "2050-01-01T00:00:00Z", text=document)
+    assert (late.returncode, "step 'holder-path'" in late.stderr) == (1, True)
+    assert "[evidence_invalid]" in late.stderr
+    assert run("verify", "-", text=document).returncode == 2
+
+
+def test_openssl_checks_the_evidence_without_us(kept: Path) -> None:
+    """The printed script runs with OpenSSL alone and ends well."""
+    printed = run("verify", str(kept / "evidence.json"), "--openssl")
+    assert printed.returncode == 0, printed.stderr
+    checked = subprocess.run(("sh",), input=printed.stdout, text=True, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "every signature holds" in checked.stdout

@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from uuid import UUID
 
 import jwt
@@ -55,7 +56,7 @@ def result(hierarchy: Hierarchy, now: datetime) -> Authentication:
     holder = HolderCertificate(parse(hierarchy.issue_card(now=now).certificate), hierarchy.ca_certificates[1])
     proved = Expectation(Mode.PINLESS, Nonce(b"\xff" * 32), "9912345", Algorithm.RSA_2048_PKCS1_SHA256)
     check = IdentityCheck(CheckMethod.VISUAL, "operator-3")
-    return Authentication(Holder(proved, holder), check, "desk-1", now, UNCHECKED)
+    return Authentication(Holder(proved, holder), check, "desk-1", now, UNCHECKED, b"evidence")
 
 
 @pytest.fixture
@@ -81,9 +82,19 @@ async def test_the_token_says_who_how_where_and_when(
     assert claims["terminal"] == "desk-1"
     assert claims["auth_time"] == int(now.timestamp())
     assert claims["exp"] - claims["iat"] == 300
-    assert claims["revocation"] == {"result": "unchecked"}
+    assert claims["revocation"] == {
+        "method": "none",
+        "result": "unchecked",
+        "checked_at": None,
+        "this_update": None,
+        "next_update": None,
+    }
+    assert claims["evidence"] == sha256(b"evidence").hexdigest()
     assert claims["assurance"] == "unchecked"
-    assert claims["certificate"] == {"not_after": int(result.holder.certificate.not_after.timestamp())}
+    assert claims["certificate"] == {
+        "not_after": int(result.holder.certificate.not_after.timestamp()),
+        "ends_soon": False,
+    }
 
 
 async def test_the_header_is_typed_and_names_its_key(token: str) -> None:

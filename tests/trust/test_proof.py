@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +12,7 @@ from appliance.card.jpki import HolderProof, Mode
 from appliance.card.nonce import Nonce
 from appliance.errors import CertificateUntrusted, ProofInvalid, WrongMode
 from appliance.simulator.card_data import CardData
+from appliance.simulator.keys import sign_message
 from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import Anchors
 from appliance.trust.proof import Expectation, verify
@@ -37,7 +36,7 @@ def anchors(hierarchy: Hierarchy) -> Anchors:
 
 def proof(card: CardData, message: bytes, nonce: Nonce = NONCE) -> HolderProof:
     """Return what *card* would answer had it signed *message*."""
-    signature = card.private_key.sign(message, padding.PKCS1v15(), SHA256())
+    signature = sign_message(card.private_key, message)
     return HolderProof(nonce, signature, card.certificate)
 
 

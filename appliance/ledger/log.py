@@ -1,0 +1,324 @@
+"""
+The one writer of a log: many callers wait, one thread commits what they have brought together.
+
+    callers ──append──▶ queue ──▶ thread: hash, commit ──▶ each caller gets its index
+
+While one commit waits for the disk the next callers gather, so that the more there are, the more share a sync.
+
+What is acknowledged is durable. What is not may be durable all the same: the store was slow, or cut off between
+its commit and its answer. When it is back, the thread looks what it holds. Entries that became durable though
+their caller was told otherwise are *orphans*, and whoever understands entries is told of them.
+
+A store that does not hold what was acknowledged, or holds what somebody else wrote, is never written again.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Final, Generic, Self, TypeVar
+
+from appliance.errors import (
+    LedgerContended,
+    LedgerDamaged,
+    LedgerError,
+    LedgerRolledBack,
+    LedgerUnavailable,
+    LedgerUnusable,
+)
+from appliance.ledger.fault import Fault, no_fault
+from appliance.ledger.merkle import Frontier, Node, leaf_hash
+from appliance.ledger.store import Batch, Store, Writer, fetching
+from appliance.ledger.tiles import LARGEST_ENTRY, bundle, entries_of
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LARGEST_BATCH: Final = 1024
+_TICKS_IN_DEADLINE: Final = 8
+
+Orphan = Callable[[int, bytes], None]
+"""Told the index and content of an entry whose caller believes it was not written."""
+
+
+class _Waiting:
+    """An entry, and whoever waits for it to be durable."""
+
+    __slots__ = ("deadline", "entry", "future")
+
+    def __init__(self, entry: bytes, future: "asyncio.Future[int]", deadline: float) -> None:
+        self.entry = entry
+        self.future = future
+        self.deadline = deadline
+
+
+@dataclass(frozen=True, slots=True)
+class _Task(Generic[T]):
+    """Something else for the thread to do with the store."""
+
+    work: Callable[[Writer, Frontier], T]
+    future: "asyncio.Future[T]"
+
+
+class _End:
+    """Nothing comes after this."""
+
+
+class Log:
+    """
+    The log of a store's origin. Use `start` and `close`, or as an asynchronous context manager.
+
+    *seconds* is the longest a caller waits; *most* the most callers that wait at once.
+    """
+
+    def __init__(
+        self, store: Store, *, seconds: float = 2.0, most: int = 10_000, fault: Fault = no_fault
+    ) -> None:
+        self.store = store
+        self.origin = store.origin
+        self.size = 0
+        """How many entries are known to be durable."""
+        self._seconds = seconds
+        self._most = most
+        self._fault = fault
+        self._queue: SimpleQueue[_Waiting | _Task[object] | _End] = SimpleQueue()
+        self._waiting: deque[_Waiting] = deque()
+        self._watching: asyncio.TimerHandle | None = None
+        self._orphan: Orphan = _no_orphan
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Of the thread alone, from here on.
+        self._writer: Writer | None = None
+        self._frontier = Frontier()
+        self._durable = 0
+        self._unanswered: list[bytes] = []
+        self._fatal: LedgerError | None = None
+
+    async def start(self) -> None:
+        """Open the store, or raise LedgerError."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name=f"ledger {self.origin}", daemon=True)
+        self._thread.start()
+        try:
+            await self.run(lambda _writer, _frontier: None)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Commit what waits, and give the store up."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._thread is not None:
+            self._queue.put(_End())
+            await asyncio.to_thread(self._thread.join, self._seconds * 2)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.close()
+
+    def on_orphan(self, orphan: Orphan) -> None:
+        """Have *orphan* told of entries whose caller believes they were not written; in the event loop."""
+        self._orphan = orphan
+
+    async def append(self, entry: bytes) -> int:
+        """Make *entry* durable and return its index; raise LedgerError, after which it may or may not be durable."""
+        if not 0 < len(entry) <= LARGEST_ENTRY:
+            raise ValueError(f"an entry of {len(entry)} bytes")
+        loop = self._loop
+        if loop is None:
+            raise ValueError("the log has not been started")
+        if len(self._waiting) >= self._most:
+            raise LedgerUnavailable(f"{self._most} callers wait for the store already")
+        waiting = _Waiting(entry, loop.create_future(), loop.time() + self._seconds)
+        self._waiting.append(waiting)
+        if self._watching is None:
+            self._watch()
+        self._queue.put(waiting)
+        return await waiting.future
+
+    async def run(self, work: Callable[[Writer, Frontier], T]) -> T:
+        """
+        Have the thread do *work* with the store, after everything that was asked for before; return what it returns.
+
+        Raises LedgerUnavailable after the deadline; the work may be done all the same.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Task(work, future))  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await future
+        except TimeoutError as error:
+            raise LedgerUnavailable(f"the store did not answer within {self._seconds} s") from error
+
+    # --- in the event loop ---
+
+    def _watch(self) -> None:
+        """Give up on those who have waited too long, as long as anybody waits."""
+        loop = self._loop
+        if loop is None:
+            return
+        now, waiting = loop.time(), self._waiting
+        for one in tuple(waiting):
+            if one.deadline > now:
+                break
+            if not one.future.done():
+                one.future.set_exception(
+                    LedgerUnavailable(f"the store did not make it durable in {self._seconds} s")
+                )
+        self._forget_answered()
+        self._watching = loop.call_later(self._seconds / _TICKS_IN_DEADLINE, self._watch) if waiting else None
+
+    def _forget_answered(self) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0].future.done():
+            waiting.popleft()
+
+    def _acknowledge(self, batch: list[_Waiting], first: int) -> None:
+        self.size = first + len(batch)
+        for index, one in enumerate(batch, first):
+            if one.future.done():
+                self._orphan(index, one.entry)
+            else:
+                one.future.set_result(index)
+        self._forget_answered()
+        self._fault("append.acknowledged")
+
+    def _refuse(self, batch: list[_Waiting], error: LedgerError) -> None:
+        for one in batch:
+            if not one.future.done():
+                # An exception of its own for each: a traceback belongs to one caller.
+                one.future.set_exception(type(error)(error.detail))
+        self._forget_answered()
+
+    def _found(self, first: int, entries: list[bytes]) -> None:
+        self.size = first + len(entries)
+        for index, entry in enumerate(entries, first):
+            self._orphan(index, entry)
+
+    # --- in the thread ---
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            batch: list[_Waiting] = []
+            while isinstance(item, _Waiting):
+                batch.append(item)
+                if len(batch) == LARGEST_BATCH or self._queue.empty():
+                    break
+                item = self._queue.get()
+            if batch:
+                self._commit(batch)
+            if isinstance(item, _Task):
+                self._perform(item)
+            elif isinstance(item, _End):
+                break
+        self._give_up()
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        # Who has given up by now needs no entry.
+        batch = [one for one in batch if not one.future.done()]
+        entries = [one.entry for one in batch]
+        if not entries:
+            return
+        try:
+            writer = self._opened()
+            hashes = [leaf_hash(entry) for entry in entries]
+            first = self._frontier.size
+            nodes: list[Node] = self._frontier.append(hashes)
+            self._unanswered = entries
+            writer.append(Batch(first, b"".join(hashes), bundle(entries)), nodes)
+            self._unanswered = []
+            self._durable = self._frontier.size
+        except LedgerError as error:
+            self._give_up(error)
+            self._tell(self._refuse, batch, error)
+        except Exception as error:  # noqa: BLE001 - as it says
+            # A bug of ours. The thread has to live, or everybody would wait; what is stored has to be looked at.
+            self._give_up()
+            self._tell(self._refuse, batch, LedgerUnavailable(f"the writer failed ({type(error).__name__})"))
+            _LOG.exception("ledger writer failed")
+        else:
+            self._tell(self._acknowledge, batch, first)
+
+    def _perform(self, task: _Task[object]) -> None:
+        try:
+            result = task.work(self._opened(), self._frontier)
+        except LedgerError as error:
+            self._give_up(error)
+            self._tell(_fail, task.future, error)
+        except Exception as error:  # noqa: BLE001 - it is the caller's work, and the caller's to hear of it
+            self._tell(_fail, task.future, error)
+        else:
+            self._tell(_fulfil, task.future, result)
+
+    def _opened(self) -> Writer:
+        """Return the store's writer; open it first, and look what it holds, where that is not known."""
+        if self._fatal is not None:
+            raise type(self._fatal)(self._fatal.detail)
+        if self._writer is None:
+            writer = self.store.write()
+            try:
+                self._examine(writer)
+            except BaseException:
+                writer.close()
+                raise
+            self._writer = writer
+        return self._writer
+
+    def _examine(self, writer: Writer) -> None:
+        size = writer.head().size
+        if size < self._durable:
+            raise LedgerRolledBack(f"the store has {size} entries; {self._durable} were durable in it")
+        found = [
+            entry
+            for batch in (writer.batches(self._durable, size) if self._unanswered else ())
+            for entry in entries_of(batch.entries or b"")
+        ]
+        if self._durable and size > self._durable and found != self._unanswered:
+            raise LedgerContended("the log holds entries that another process has written")
+        self._frontier = Frontier(size, fetching(writer))
+        first, self._durable, self._unanswered = self._durable, size, []
+        if found:
+            self._tell(self._found, first, found)
+        else:
+            self._tell(self._resize, size)
+
+    def _resize(self, size: int) -> None:
+        self.size = size
+
+    def _give_up(self, error: LedgerError | None = None) -> None:
+        """Close the store after *error*: what it holds has to be looked at again."""
+        if isinstance(error, LedgerRolledBack | LedgerDamaged | LedgerUnusable) or (
+            isinstance(error, LedgerContended) and self._durable
+        ):
+            self._fatal = error
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _tell(self, what: Callable[..., None], *values: object) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(what, *values)
+
+
+def _fulfil(future: "asyncio.Future[object]", result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[object]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _no_orphan(_index: int, _entry: bytes) -> None:
+    """Leave it: nobody has said what entries mean."""

@@ -1,0 +1,132 @@
+"""
+What authentications tell the log (`authentication.Ledger`): reserved before a key signs, finished after.
+
+An entry that was reserved is *open* until it is finished. When its caller was told that it could not be reserved
+and it was all the same, or the process ends in between, it is closed as interrupted: at once, or at the next start.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from appliance.ledger import entries
+from appliance.ledger.entries import Continued, Entry, Finished, Reserved
+from appliance.ledger.log import Log
+from appliance.ledger.merkle import Frontier
+from appliance.ledger.store import Reader, fetching, stored_entries
+
+Permission = Callable[[], None]
+"""Raises LedgerError where nothing may be reserved at present."""
+
+
+class Recorder:
+    """Keeps the *log* of authentications. *now* gives milliseconds (`entries.milliseconds`)."""
+
+    def __init__(self, log: Log, now: Callable[[], int]) -> None:
+        self.log = log
+        self._now = now
+        self._permit: Permission = _always
+        self._open: set[int] = set()
+        self._abandoned: set[int] = set()
+        log.on_orphan(self._orphaned)
+
+    def ask(self, permit: Permission) -> None:
+        """Have *permit* asked before anything is reserved."""
+        self._permit = permit
+
+    @property
+    def settled(self) -> int:
+        """All that was reserved below this index is finished."""
+        return min(self._open, default=self.log.size)
+
+    async def start(self) -> int:
+        """
+        Close what an earlier process has left open; return how many entries that were.
+
+        A new log says first whose continuation it is, where the database holds a closed one.
+        """
+        if self.log.size == 0:
+            await self._continue()
+        left = await self.log.run(lambda writer, _frontier: unfinished(writer))
+        self._open |= set(left)
+        for index in left:
+            await self._interrupt(index)
+        return len(left)
+
+    async def reserve(self, entry: Reserved) -> int:
+        """Make *entry* durable and return its index; or raise LedgerError, and no key may be used."""
+        self._permit()
+        index = await self.log.append(entries.checked(entry))
+        self._open.add(index)
+        return index
+
+    async def finish(self, entry: Finished) -> int:
+        """Make durable how an authentication ended and return that entry's index, or raise LedgerError."""
+        try:
+            index = await self.log.append(entries.checked(entry))
+        except BaseException:
+            # Cancelled, or not durable: either way nobody else will finish it.
+            self._abandoned.add(entry.reserved)
+            raise
+        self._open.discard(entry.reserved)
+        return index
+
+    def abandon(self, reserved: int) -> None:
+        """Have `sweep` close *reserved* as interrupted: its authentication ended without an outcome."""
+        if reserved in self._open:
+            self._abandoned.add(reserved)
+
+    async def sweep(self) -> None:
+        """Close as interrupted what was abandoned; raise LedgerError where that has to wait."""
+        if self._abandoned:
+            # Where the store was away, this looks what it holds; a late outcome comes out of that.
+            await self.log.run(_nothing)
+        for index in sorted(self._abandoned & self._open):
+            await self._interrupt(index)
+        self._abandoned &= self._open
+
+    def _orphaned(self, index: int, content: bytes) -> None:
+        entry = entries.decode(content)
+        if isinstance(entry, Reserved):
+            self._open.add(index)
+            self._abandoned.add(index)
+        elif isinstance(entry, Finished):
+            self._open.discard(entry.reserved)
+
+    async def _interrupt(self, reserved: int) -> None:
+        entry = Finished(time=self._now(), reserved=reserved, outcome="interrupted")
+        await self.log.append(entries.encode(entry))
+        self._open.discard(reserved)
+
+    async def _continue(self) -> None:
+        origin = await self.log.run(lambda writer, _frontier: writer.predecessor())
+        if origin is None:
+            return
+        closed = await asyncio.to_thread(self._closed, origin)
+        await self.log.append(entries.checked(closed))
+
+    def _closed(self, origin: str) -> Entry:
+        with self.log.store.with_origin(origin).reading() as reader:
+            size = reader.head().size
+            root = Frontier(size, fetching(reader)).root()
+        return Continued(time=self._now(), origin=origin, size=size, root=root.hex())
+
+
+def unfinished(reader: Reader) -> list[int]:
+    """Return the entries that were reserved and are not finished."""
+    head = reader.head()
+    left: dict[int, None] = {}
+    for index, content in stored_entries(reader, head.settled, head.size):
+        entry = entries.decode(content)
+        if isinstance(entry, Reserved):
+            left[index] = None
+        elif isinstance(entry, Finished):
+            left.pop(entry.reserved, None)
+    return list(left)
+
+
+def _nothing(_writer: Reader, _frontier: Frontier) -> None:
+    """Only find out whether the store is there."""
+
+
+def _always() -> None:
+    """Permit."""

@@ -1,0 +1,62 @@
+"""
+The tables, for SQLite and PostgreSQL alike, and how older ones become them.
+
+A migration is never changed once it was released; the next one is added. Each is applied in one transaction with
+the number that says so.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from appliance.errors import LedgerUnusable
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    # 1: logs, their batches of entries, the nodes above them, checkpoints.
+    (
+        """
+        CREATE TABLE logs (
+            id {identity}, origin TEXT NOT NULL UNIQUE, epoch BIGINT NOT NULL DEFAULT 0,
+            settled BIGINT NOT NULL DEFAULT 0, pruned BIGINT NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0
+        )
+        """,
+        """
+        CREATE TABLE batches (
+            log INTEGER NOT NULL REFERENCES logs (id), first BIGINT NOT NULL,
+            hashes {bytes} NOT NULL, entries {bytes}, PRIMARY KEY (log, first)
+        )
+        """,
+        """
+        CREATE TABLE nodes (
+            log INTEGER NOT NULL REFERENCES logs (id), level INTEGER NOT NULL, number BIGINT NOT NULL,
+            hash {bytes} NOT NULL, PRIMARY KEY (log, level, number)
+        )
+        """,
+        """
+        CREATE TABLE checkpoints (
+            log INTEGER NOT NULL REFERENCES logs (id), size BIGINT NOT NULL,
+            note {bytes} NOT NULL, PRIMARY KEY (log, size)
+        )
+        """,
+    ),
+)
+VERSION_TABLE: Final = "CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER NOT NULL)"
+
+
+def migrate(execute: Callable[[str], list[tuple[Any, ...]]], types: dict[str, str]) -> None:
+    """Bring the tables up to date, inside a transaction of the caller; raise LedgerUnusable if they are newer."""
+    execute(VERSION_TABLE)
+    version = require_known(execute("SELECT version FROM ledger_schema"))
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            execute(statement.format(**types))
+    if version < len(MIGRATIONS):
+        execute("DELETE FROM ledger_schema")
+        execute(f"INSERT INTO ledger_schema VALUES ({len(MIGRATIONS)})")  # noqa: S608 - a number of ours
+
+
+def require_known(versions: list[tuple[Any, ...]]) -> int:
+    """Return the one number in *versions*, 0 where there is none; raise LedgerUnusable if it is newer than we are."""
+    version = int(versions[0][0]) if versions else 0
+    if version > len(MIGRATIONS):
+        raise LedgerUnusable(f"the ledger has tables of version {version}, newer than {len(MIGRATIONS)}")
+    return version

@@ -1,0 +1,168 @@
+"""
+The statements that SQLite and PostgreSQL have in common: reading a log, and the rare writes.
+
+Appending is not here: each database has its own best way to make a row durable.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from appliance.errors import LedgerContended, LedgerDamaged, LedgerUnusable
+from appliance.ledger.fault import Fault
+from appliance.ledger.merkle import HASH_BYTES
+from appliance.ledger.store import Batch, Head, StoredCheckpoint
+
+
+class Tables:
+    """The log *origin* in a database that subclasses know how to speak with."""
+
+    def __init__(self, origin: str, fault: Fault) -> None:
+        self.origin = origin
+        self._fault = fault
+        self._log = 0
+        self._epoch = 0
+
+    @abstractmethod
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Execute *statement*, with question marks for the *values*, and return its rows."""
+
+    @abstractmethod
+    def stream(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query, a few at a time."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a transaction that sees and blocks other writers of this log's tables."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make it durable."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Give it up."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do what the block does, or nothing."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+
+    def find(self) -> None:
+        """Find the log, or raise LedgerUnusable where the database has none of this origin."""
+        found = self.rows("SELECT id FROM logs WHERE origin = ?", self.origin)
+        if not found:
+            raise LedgerUnusable(f"the database holds no log {self.origin}")
+        self._log = int(found[0][0])
+
+    def take_over(self) -> None:
+        """Make the log, where there is none, and become its writer; raise LedgerUnusable where it is closed."""
+        with self.transaction():
+            self.rows("INSERT INTO logs (origin) VALUES (?) ON CONFLICT DO NOTHING", self.origin)
+            self.find()
+            ((self._epoch, closed),) = self.rows(
+                "UPDATE logs SET epoch = epoch + 1 WHERE id = ? RETURNING epoch, closed", self._log
+            )
+            if closed:
+                raise LedgerUnusable(
+                    f"the log {self.origin} was closed when it was restored; it never grows again"
+                )
+            self._fault("store.opened")
+
+    def head(self) -> Head:
+        """Return the state of the log."""
+        found = self.rows("SELECT settled, pruned, closed FROM logs WHERE id = ?", self._log)
+        if not found:
+            raise LedgerDamaged(f"the log {self.origin} is no longer in the database")
+        ((settled, pruned, closed),) = found
+        last = self.rows(
+            "SELECT first, length(hashes) FROM batches WHERE log = ? ORDER BY first DESC LIMIT 1", self._log
+        )
+        size = last[0][0] + last[0][1] // HASH_BYTES if last else 0
+        return Head(size, settled, pruned, bool(closed))
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches with entries from *start* up to *stop*, in order."""
+        found = self.stream(
+            "SELECT first, hashes, entries FROM batches WHERE log = ? AND first < ? AND first >= coalesce("
+            "(SELECT max(first) FROM batches WHERE log = ? AND first <= ?), 0) ORDER BY first",
+            *(self._log, stop, self._log, start),
+        )
+        for first, hashes, entries in found:
+            if len(hashes) % HASH_BYTES or not hashes:
+                raise LedgerDamaged(f"the hashes of the batch at entry {first} are cut off")
+            batch = Batch(first, hashes, entries)
+            if batch.stop > start:
+                yield batch
+
+    def nodes(self, row: int, start: int, count: int) -> list[bytes]:
+        """Return hashes of a *row* above the leaves."""
+        found = self.rows(
+            "SELECT hash FROM nodes WHERE log = ? AND level = ? AND number >= ? AND number < ? ORDER BY number",
+            *(self._log, row, start, start + count),
+        )
+        if len(found) != count:
+            raise LedgerDamaged(f"hashes of row {row} are missing from place {start} on")
+        return [digest for (digest,) in found]
+
+    def checkpoints(self, start: int = 0) -> Iterator[StoredCheckpoint]:
+        """Yield the checkpoints over at least *start* entries, in order."""
+        found = self.stream(
+            "SELECT size, note FROM checkpoints WHERE log = ? AND size >= ? ORDER BY size", self._log, start
+        )
+        for size, note in found:
+            yield StoredCheckpoint(size, note)
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        """Return the checkpoint over the most entries."""
+        found = self.rows(
+            "SELECT size, note FROM checkpoints WHERE log = ? ORDER BY size DESC LIMIT 1", self._log
+        )
+        return StoredCheckpoint(*found[0]) if found else None
+
+    def predecessor(self) -> str | None:
+        """Return the origin of the newest closed log in the same database."""
+        found = self.rows("SELECT origin FROM logs WHERE closed = 1 ORDER BY id DESC LIMIT 1")
+        return found[0][0] if found else None
+
+    def save_checkpoint(self, checkpoint: StoredCheckpoint, settled: int) -> None:
+        """Keep *checkpoint*, in the place of one of the same size, and what is *settled*."""
+        with self.transaction():
+            self.rows(
+                "INSERT INTO checkpoints (log, size, note) VALUES (?, ?, ?)"
+                " ON CONFLICT (log, size) DO UPDATE SET note = excluded.note",
+                *(self._log, checkpoint.size, checkpoint.note),
+            )
+            self._fault("checkpoint.inserted")
+            self._require_epoch("settled = ?", settled)
+        self._fault("checkpoint.committed")
+
+    def prune(self, batches: Sequence[Batch], before: int) -> None:
+        """Replace *batches* by themselves without the content of the entries below *before*."""
+        with self.transaction():
+            for batch in batches:
+                self.rows(
+                    "UPDATE batches SET entries = ? WHERE log = ? AND first = ?",
+                    *(batch.entries, self._log, batch.first),
+                )
+            self.rows("UPDATE logs SET pruned = ? WHERE id = ?", before, self._log)
+
+    def close_for_good(self) -> None:
+        """Let nothing be appended to this log any more."""
+        with self.transaction():
+            self._require_epoch("closed = 1")
+
+    def _require_epoch(self, change: str, *values: object) -> None:
+        found = self.rows(
+            f"UPDATE logs SET {change} WHERE id = ? AND epoch = ? RETURNING id",  # noqa: S608 - ours
+            *(*values, self._log, self._epoch),
+        )
+        if not found:
+            raise LedgerContended(f"another process has become the writer of {self.origin}")

@@ -1,0 +1,287 @@
+"""
+Importing CRLs from a folder into the index: what `python -m appliance.revocation.importer` does.
+
+The folder is filled by a site's own job, in any order and at any time. Of every municipality the newest complete list
+counts, and the newest delta that fits it; a file that is not better than what is known is left aside. What cannot be
+relied on is reported and changes nothing: the last good list stays until its own end.
+"""
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.errors import RevocationDataInvalid, RevocationDefect, RevocationUnavailable
+from appliance.revocation.index import Edition, Listing, SeenFile, Writer
+from appliance.trust import crl
+from appliance.trust.certificates import Anchors
+from appliance.trust.crl import Crl, Heading
+from appliance.trust.revocation import Scope
+
+INDEX: Final = "revoked.index"
+_LOCK: Final = "revoked.lock"
+_UNDECIDED: Final = frozenset(
+    {
+        RevocationDefect.FUTURE,
+        RevocationDefect.WITHOUT_BASE,
+        RevocationDefect.ISSUER,
+        RevocationDefect.SIGNATURE,
+    }
+)
+"""Defects that time, another file or another configuration may heal: such a file is looked at again."""
+
+
+class Outcome(StrEnum):
+    """What became of a file."""
+
+    IMPORTED = "imported"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+
+
+class FileReport(msgspec.Struct, frozen=True):
+    """What became of the file *name*: times and result, and nothing of its content."""
+
+    name: str
+    outcome: Outcome
+    reason: RevocationDefect | None = None
+    detail: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What an import did: the *files* that it looked at, how many it knew already, and the *lists* there are now."""
+
+    files: tuple[FileReport, ...]
+    known: int
+    lists: int
+    entries: int
+    earliest_end: datetime | None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The files that become lists: of each scope the complete one and the delta on top."""
+
+    chosen: dict[Scope, list[tuple[Heading, Path]]] = field(default_factory=dict)
+    reports: list[FileReport] = field(default_factory=list)
+    seen: dict[str, SeenFile] = field(default_factory=dict)
+    only: Crl | None = None
+    """The one file there was to verify, so that it is not read a second time."""
+
+
+def run(folder: Path, state: Path, anchors: Anchors, now: datetime) -> Report:
+    """Bring the index in *state* up to what is in *folder* at *now*, and say what was done."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(state):
+        path = state / INDEX
+        known = _whole(path)
+        plan, skipped = _examine(folder, known, anchors, now)
+        files = plan.seen if known is None else {**known.files, **plan.seen}
+        present = {item.name for item in _candidates(folder)}
+        files = {name: seen for name, seen in files.items() if name in present}
+        if known is None or plan.chosen or files != known.files:
+            with Writer(path, files) as writer:
+                _write(writer, plan, known, anchors, now)
+        listings = Edition.open(path).listings.values()
+    return Report(
+        tuple(sorted(plan.reports, key=lambda report: report.name)),
+        skipped,
+        len(listings),
+        sum(listing.count for listing in listings),
+        min((listing.next_update for listing in listings), default=None),
+    )
+
+
+def _whole(path: Path) -> Edition | None:
+    """Return the edition in *path*; None where there is none, or a damaged one: all lists are read again then."""
+    try:
+        edition = Edition.open(path)
+        edition.require_whole()
+    except RevocationUnavailable:
+        return None
+    return edition
+
+
+def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetime) -> tuple[_Plan, int]:
+    """Verify every file that was not dealt with before, and choose. No entry is read yet."""
+    plan, skipped = _Plan(), 0
+    verified: list[tuple[Heading, Path]] = []
+    for path in _candidates(folder):
+        status = path.stat()
+        seen = SeenFile(status.st_size, status.st_mtime_ns)
+        if known is not None and known.files.get(path.name) == seen:
+            skipped += 1
+            continue
+        try:
+            # Verified here for its place in the order, and read again when its turn comes: lists are large.
+            plan.only = crl.verify(_read(path), anchors, now)
+        except RevocationDataInvalid as error:
+            plan.reports.append(FileReport(path.name, Outcome.REFUSED, error.reason, error.detail))
+            if error.reason not in _UNDECIDED:
+                plan.seen[path.name] = seen
+            continue
+        plan.seen[path.name] = seen
+        verified.append((plan.only.heading, path))
+    if len(verified) != 1:
+        plan.only = None
+    for found, path in sorted(verified, key=lambda pair: (pair[0].base is not None, pair[0].number)):
+        try:
+            outcome = _choose(plan, known, found, path)
+            plan.reports.append(FileReport(path.name, outcome))
+        except RevocationDataInvalid as error:
+            plan.reports.append(FileReport(path.name, Outcome.REFUSED, error.reason, error.detail))
+            if error.reason in _UNDECIDED:
+                del plan.seen[path.name]
+    return plan, skipped
+
+
+def _choose(plan: _Plan, known: Edition | None, found: Heading, path: Path) -> Outcome:
+    """Put a verified file into *plan* where it is newer than what is known; a delta where it fits, too."""
+    current = _current(plan, known, found.scope)
+    if found.base is not None and (current is None or current[0] < found.base):
+        raise RevocationDataInvalid(
+            RevocationDefect.WITHOUT_BASE, "the list that the delta starts from is missing"
+        )
+    if current is not None:
+        number, this_update = current
+        if (found.number > number) != (found.this_update > this_update) and (
+            found.number,
+            found.this_update,
+        ) != current:
+            # Numbers never decrease (RFC 5280 §5.2.3), and time neither: one of the two was rolled back.
+            raise RevocationDataInvalid(
+                RevocationDefect.ROLLED_BACK, "the list's number and time contradict each other"
+            )
+        if found.number <= number:
+            return Outcome.SUPERSEDED
+    if found.base is None:
+        plan.chosen[found.scope] = [(found, path)]
+    else:
+        plan.chosen.setdefault(found.scope, []).append((found, path))
+    return Outcome.IMPORTED
+
+
+def _current(plan: _Plan, known: Edition | None, scope: Scope) -> tuple[int, datetime] | None:
+    """Return number and time of the newest that is known of *scope*."""
+    if scope in plan.chosen:
+        newest = plan.chosen[scope][-1][0]
+        return newest.number, newest.this_update
+    listing = None if known is None else known.listings.get(scope)
+    return None if listing is None else (listing.number, listing.this_update)
+
+
+def _write(writer: Writer, plan: _Plan, known: Edition | None, anchors: Anchors, now: datetime) -> None:
+    """Write the lists of *plan*, and those of *known* that it does not touch."""
+    listings: Mapping[Scope, Listing] = {} if known is None else known.listings
+    for scope, files in plan.chosen.items():
+        try:
+            _add(writer, _Reading(files, plan.only, anchors, now), known)
+        except (RevocationDataInvalid, ValueError) as error:
+            # A file that was changed, or whose entries cannot be read: the last good list stays.
+            plan.reports = [_refused(report, files, error) for report in plan.reports]
+            if known is not None and scope in listings:
+                writer.keep(known, listings[scope])
+    if known is not None:
+        for scope, listing in listings.items():
+            if scope not in plan.chosen:
+                writer.keep(known, listing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The *files* of one list, read when it is written: the complete one, and deltas."""
+
+    files: list[tuple[Heading, Path]]
+    only: Crl | None
+    anchors: Anchors
+    now: datetime
+
+    def read(self, heading: Heading, path: Path) -> Crl:
+        """Return the verified CRL of *heading* in *path*."""
+        if self.only is not None and self.only.heading == heading:
+            return self.only
+        found = crl.verify(_read(path), self.anchors, self.now)
+        if found.heading != heading:
+            raise RevocationDataInvalid(
+                RevocationDefect.MALFORMED, "the file was changed while it was imported"
+            )
+        return found
+
+
+def _add(writer: Writer, reading: _Reading, known: Edition | None) -> None:
+    files = reading.files
+    newest, digests = files[-1][0], tuple(heading.digest for heading, _ in files)
+    added: set[int] = set()
+    removed: set[int] = set()
+    for heading, path in files:
+        if heading.base is not None:
+            more, less = reading.read(heading, path).changes()
+            added, removed = (added - less) | more, (removed | less) - more
+    first = files[0][0]
+    if first.base is None:
+        complete, serials = first.number, reading.read(*files[0]).serials()
+    elif known is not None:
+        listing = known.listings[first.scope]
+        complete, serials = listing.complete, known.serials(first.scope)
+        digests = (*listing.digests, *digests)
+    else:
+        raise ValueError("a delta was chosen without a list to start from")
+    if added or removed:
+        serials = chain(
+            (serial for serial in serials if serial not in removed and serial not in added), added
+        )
+    writer.add(
+        Listing(
+            newest.scope.issuer,
+            newest.scope.point,
+            newest.number,
+            complete,
+            newest.this_update,
+            newest.next_update,
+            digests,
+        ),
+        serials,
+    )
+
+
+def _refused(report: FileReport, files: list[tuple[Heading, Path]], error: Exception) -> FileReport:
+    if report.outcome is not Outcome.IMPORTED or report.name not in {path.name for _, path in files}:
+        return report
+    reason = error.reason if isinstance(error, RevocationDataInvalid) else RevocationDefect.MALFORMED
+    return FileReport(report.name, Outcome.REFUSED, reason, "its entries cannot be read")
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Return the files that may be CRLs; those being written have names that begin with a dot."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise RevocationUnavailable(
+            f"the folder with revocation lists cannot be read: {error.strerror}"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > crl.LARGEST:
+            raise RevocationDataInvalid(RevocationDefect.TOO_LARGE, f"a CRL has at most {crl.LARGEST} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise RevocationDataInvalid(
+            RevocationDefect.MALFORMED, f"it cannot be read: {error.strerror}"
+        ) from error
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Let one import at a time write into *state*."""
+    with (state / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

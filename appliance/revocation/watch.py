@@ -1,0 +1,49 @@
+"""Watching the folder that a site's own job fills: when something is new, the import runs."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import RevocationUnavailable
+from appliance.revocation.importing import Outcome, Report
+
+_log: Final = logging.getLogger(__name__)
+
+
+async def watch(folder: Path, import_now: Callable[[], Awaitable[Report]], seconds: float) -> None:
+    """
+    Call *import_now* at once, and again whenever *folder* has changed, looking every *seconds*; until cancelled.
+
+    A failure is logged and does not end the watch. What is logged is how many files had which outcome: nothing of
+    what is in them.
+    """
+    last: frozenset[tuple[str, int, int]] | None = None
+    while True:
+        present = await asyncio.to_thread(_present, folder)
+        if present != last:
+            last = present
+            try:
+                report = await import_now()
+            except RevocationUnavailable as error:
+                _log.warning("revocation lists not imported", extra={"detail": error.detail})
+                last = None
+            else:
+                counts = {
+                    outcome.value: sum(f.outcome is outcome for f in report.files) for outcome in Outcome
+                }
+                _log.info("revocation lists imported", extra={**counts, "lists": report.lists})
+        await asyncio.sleep(seconds)
+
+
+def _present(folder: Path) -> frozenset[tuple[str, int, int]]:
+    found = set()
+    try:
+        for path in folder.iterdir():
+            status = path.stat()
+            found.add((path.name, status.st_size, status.st_mtime_ns))
+    except OSError:
+        # A file may go while we look, or the folder be missing; the import says which.
+        return frozenset()
+    return frozenset(found)

@@ -1,0 +1,80 @@
+"""
+The crash matrix: kill -9 at every point where the process touches store or HSM, on both stores, then a restart.
+
+Nothing that was acknowledged is lost, every signature that left the HSM has its `reserved`, no checkpoint that
+anybody saw is contradicted, and nothing stays open.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.ledger import audit, checkpoint
+from appliance.ledger.entries import Reserved, decode
+from appliance.ledger.fault import POINTS
+from appliance.ledger.log import Log
+from appliance.ledger.store import stored_entries
+from tests.ledger.crashing import keeper_of, key, noted, store_at
+
+STORES = ("sqlite", "postgres")
+ONCE = {point for point in POINTS if point.startswith("store.")}
+NOT_THERE = {("postgres", "append.inserted")}
+"""PostgreSQL gets one statement that inserts and commits."""
+MATRIX = [
+    (store, point, nth)
+    for store in STORES
+    for point in POINTS
+    for nth in ((1,) if point in ONCE else (1, 3))
+    if (store, point) not in NOT_THERE
+]
+PAGE = Path(__file__).parents[2] / "docs" / "ledger.md"
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where the store is that a parameter names."""
+    if request.param == "sqlite":
+        return str(tmp_path / "ledger.sqlite3")
+    conninfo: str = request.getfixturevalue("postgres_server").database()
+    return conninfo
+
+
+@pytest.mark.parametrize(("place", "point", "nth"), MATRIX, indirect=["place"])
+async def test_killed_at_every_point(place: str, point: str, nth: int, tmp_path: Path) -> None:
+    """Whatever the process was doing, what the world has seen of it is in the log after a restart."""
+    program = (sys.executable, "-m", "tests.ledger.crashing", place, point, str(nth), str(tmp_path))
+    died = await asyncio.create_subprocess_exec(*program, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(died.communicate(), 60)
+    assert died.returncode == -9, said.decode()
+    async with Log(store_at(place), seconds=20) as log:
+        keeper = keeper_of(log, tmp_path)
+        await keeper.start()
+        await keeper.checkpoint()
+    saved = tmp_path / "copies" / "checkpoint"
+    with store_at(place).reading() as reader:
+        report = audit.verify(
+            reader,
+            key().verifier(),
+            saved=checkpoint.verified(saved.read_bytes(), key().verifier()),
+            contents=True,
+        )
+        kept = {index: decode(content) for index, content in stored_entries(reader, 0, report.size)}
+    assert report.unfinished == 0
+    assert report.covered == report.size
+    assert noted(tmp_path / "acknowledged") <= set(kept)
+    assert noted(tmp_path / "signed") <= {
+        index for index, entry in kept.items() if isinstance(entry, Reserved)
+    }
+
+
+def test_the_matrix_in_the_documentation_is_the_one_tested() -> None:
+    """`docs/ledger.md` shows every point, and for which stores it was tried."""
+    rows = [
+        f"| `{point}` | "
+        + " | ".join("-" if (store, point) in NOT_THERE else "consistent" for store in STORES)
+        + " |"
+        for point in POINTS
+    ]
+    assert "\n".join(rows) in PAGE.read_text()

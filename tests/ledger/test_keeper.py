@@ -1,0 +1,329 @@
+"""Checkpoints: signed over what is durable, copied elsewhere, never contradicted."""
+
+import asyncio
+import ssl
+import subprocess
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from appliance.errors import LedgerNotCopied, LedgerRolledBack, LedgerUnavailable
+from appliance.ledger import checkpoint
+from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger.entries import Finished, Reserved, decode
+from appliance.ledger.keeper import Keeper
+from appliance.ledger.log import Log
+from appliance.ledger.merkle import require_consistency
+from appliance.ledger.note import KeyType, Note, VerifierKey, cosigned
+from appliance.ledger.recorder import Recorder, unfinished
+from appliance.ledger.sinks import Directory, Syslog, message, octet_counted
+from appliance.ledger.sqlite import SqliteStore
+from appliance.ledger.store import Store, stored_entries
+from appliance.ledger.witness import HttpWitness
+from tests.ledger.conftest import ORIGIN, MemoryKey, NewStore
+
+RESERVED = Reserved(time=1, mode="pinless", terminal="desk-1", check="face", checked_by="reader-1")
+NOW = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Clock:
+    """A clock in seconds that stands still until it is told."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.seconds
+
+
+@asynccontextmanager
+async def kept(store: Store, key: MemoryKey, **settings: object) -> AsyncIterator[Keeper]:
+    """Give a started keeper of the log in *store*."""
+    async with Log(store, seconds=10) as log:
+        options: dict[str, object] = {"monotonic": Clock(), **settings}
+        keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), **options)  # type: ignore[arg-type]
+        await keeper.start()
+        yield keeper
+
+
+async def test_a_turn_signs_what_is_new_and_nothing_twice(store: Store, key: MemoryKey) -> None:
+    """There is a signature where there are new entries, and none where there are none."""
+    async with kept(store, key) as keeper:
+        for expected in (1, 2):
+            await keeper.recorder.reserve(RESERVED)
+            await keeper.turn()
+            await keeper.turn()
+            assert len(key.signed) == expected
+    with store.reading() as reader:
+        notes = [stored.note for stored in reader.checkpoints()]
+    assert [checkpoint.verified(note, key.verifier()).size for note in notes] == [1, 2]
+
+
+async def test_openssl_verifies_a_checkpoint(store: Store, key: MemoryKey, tmp_path: Path) -> None:
+    """The signature in a checkpoint is over the note's text, as an independent program sees it."""
+    async with kept(store, key) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        note = Note.from_bytes(await keeper.checkpoint())
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+
+    (tmp_path / "text").write_bytes(note.text.encode())
+    (tmp_path / "signature").write_bytes(note.signatures[0].signature)
+    pem = key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+    command = ("openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.pem", "-rawin", "-in", "text")
+    done = await asyncio.create_subprocess_exec(
+        *command, "-sigfile", "signature", cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    output, _ = await done.communicate()
+    assert (done.returncode, output) == (0, b"Signature Verified Successfully\n")
+
+
+async def test_what_was_left_open_is_closed_at_the_next_start(new_store: NewStore, key: MemoryKey) -> None:
+    """A reservation without an outcome is closed as interrupted, once."""
+    async with kept(new_store(), key) as keeper:
+        done = await keeper.recorder.reserve(RESERVED)
+        left = await keeper.recorder.reserve(RESERVED)
+        await keeper.recorder.finish(Finished(time=2, reserved=done, outcome="authenticated"))
+    for _ in range(2):
+        async with kept(new_store(), key) as keeper:
+            assert keeper.log.size == 4
+    with new_store().reading() as reader:
+        assert unfinished(reader) == []
+        last = decode(dict(stored_entries(reader, 0, 4))[3])
+    assert last == Finished(time=1, reserved=left, outcome="interrupted")
+
+
+async def test_what_was_abandoned_is_closed_at_the_next_turn(store: Store, key: MemoryKey) -> None:
+    """An authentication that was cancelled is closed while the appliance runs on."""
+    async with kept(store, key) as keeper:
+        index = await keeper.recorder.reserve(RESERVED)
+        keeper.recorder.abandon(index)
+        await keeper.turn()
+        assert keeper.recorder.settled == keeper.log.size == 2
+
+
+async def test_a_settled_log_is_not_read_again(new_store: NewStore, key: MemoryKey) -> None:
+    """A start looks at what came after the last checkpoint, however long the log is."""
+    async with kept(new_store(), key) as keeper:
+        index = await keeper.recorder.reserve(RESERVED)
+        await keeper.recorder.finish(Finished(time=2, reserved=index, outcome="authenticated"))
+        await keeper.checkpoint()
+    with new_store().reading() as reader:
+        assert reader.head().settled == 2
+
+
+async def test_a_store_behind_its_copies_is_not_written(tmp_path: Path, key: MemoryKey) -> None:
+    """An older copy of the database is refused at the start, because a checkpoint elsewhere says more."""
+    copies = Directory(tmp_path / "copies", lambda: NOW)
+    path = tmp_path / "ledger.sqlite3"
+    async with kept(SqliteStore(path, ORIGIN), key, sinks=[copies]) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.checkpoint()
+    older = path.read_bytes()
+    async with kept(SqliteStore(path, ORIGIN), key, sinks=[copies]) as keeper:
+        await keeper.checkpoint()
+    path.write_bytes(older)
+    with pytest.raises(LedgerRolledBack, match="was signed"):
+        async with kept(SqliteStore(path, ORIGIN), key, sinks=[copies]):
+            pass
+
+
+async def test_a_log_beside_its_copies_is_not_written(tmp_path: Path, key: MemoryKey) -> None:
+    """A log with as many but other entries than were signed is refused: it would be a fork."""
+    copies = Directory(tmp_path / "copies", lambda: NOW)
+    for number, terminal in enumerate(("desk-1", "desk-2")):
+        store = SqliteStore(tmp_path / f"{number}.sqlite3", ORIGIN)
+        async with Log(store) as log:
+            recorder = Recorder(log, lambda: 1)
+            keeper = Keeper(recorder, key, key.verifier(), monotonic=Clock(), sinks=[copies])
+            if number:
+                await log.append(b'{"kind":"pruned","before":0,"time":1,"version":1}')
+                await log.append(b'{"kind":"pruned","before":0,"time":1,"version":1}')
+                with pytest.raises(LedgerRolledBack, match="other entries"):
+                    await keeper.start()
+                continue
+            await keeper.start()
+            await recorder.reserve(
+                Reserved(time=1, mode="pin", terminal=terminal, check="pin", checked_by="desk-1")
+            )
+            await keeper.checkpoint()
+
+
+async def test_copies_lie_in_a_folder(store: Store, key: MemoryKey, tmp_path: Path) -> None:
+    """The folder has the newest checkpoint, and the last one of the day."""
+    copies = Directory(tmp_path / "copies", lambda: NOW)
+    async with kept(store, key, sinks=[copies]) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        note = await keeper.checkpoint()
+    found = {path.name: path.read_bytes() for path in (tmp_path / "copies").iterdir()}
+    assert found == {"checkpoint": note, "checkpoint-2026-11-22": note}
+
+
+async def test_a_copy_that_fails_stops_nothing(store: Store, key: MemoryKey, tmp_path: Path) -> None:
+    """A second place that cannot be written is counted, and the log goes on."""
+    (tmp_path / "copies").write_text("in the way")
+    copies = Directory(tmp_path / "copies", lambda: NOW)
+    async with kept(store, key) as keeper:
+        keeper.sinks = [copies]
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        assert keeper.failures == {"directory": 1}
+        assert await keeper.recorder.reserve(RESERVED) == 1
+
+
+async def test_without_copies_for_too_long_nothing_is_reserved(
+    store: Store, key: MemoryKey, tmp_path: Path
+) -> None:
+    """Where copies have to leave and none does, authentications are refused, until one does."""
+    clock = Clock()
+    async with kept(store, key, monotonic=clock, copy_hours=2.0) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        clock.seconds = 2.1 * 3600
+        with pytest.raises(LedgerNotCopied):
+            await keeper.recorder.reserve(RESERVED)
+        keeper.sinks = [Directory(tmp_path, lambda: NOW)]
+        await keeper.checkpoint()
+        await keeper.recorder.reserve(RESERVED)
+
+
+@dataclass(slots=True)
+class WitnessServer:
+    """A witness as the specification describes it, for one log."""
+
+    log_key: VerifierKey
+    private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    known: Checkpoint | None = None
+    statuses: list[int] = field(default_factory=list)
+
+    @property
+    def key(self) -> VerifierKey:
+        """What it signs with."""
+        return VerifierKey("witness.example.com/w1", KeyType.COSIGNATURE, self.private.public_key())
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.split("content-length:")[1].split()[0])
+        status, kind, body = self._answer(await reader.readexactly(length))
+        self.statuses.append(status)
+        lines = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(lines.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    def _answer(self, body: bytes) -> tuple[int, str, bytes]:
+        proof, _, note = body.partition(b"\n\n")
+        first, *steps = proof.split(b"\n")
+        stated = checkpoint.verified(note, self.log_key)
+        size = 0 if self.known is None else self.known.size
+        if first != b"old %d" % size:
+            return 409, "text/x.tlog.size", b"%d\n" % size
+        from base64 import b64decode  # noqa: PLC0415
+
+        if self.known is not None:
+            steps_read = [b64decode(step) for step in steps]
+            require_consistency(size, stated.size, self.known.root, stated.root, steps_read)
+        self.known = stated
+        signature = (7).to_bytes(8) + self.private.sign(cosigned(stated.to_text(), 7))
+        return 200, "text/plain", self.key.signature(signature).to_text().encode()
+
+
+async def test_a_witness_signs_too(store: Store, key: MemoryKey) -> None:
+    """Each checkpoint goes to the witness with the proof that it continues the last one; its cosignature is kept."""
+    witness = WitnessServer(key.verifier())
+    server = await asyncio.start_server(witness.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, kept(store, key) as keeper:
+        for _ in range(3):
+            # A new client each time: it has to ask the witness what it knows.
+            keeper.witnesses = [HttpWitness(f"http://127.0.0.1:{port}/", witness.key)]
+            await keeper.recorder.reserve(RESERVED)
+            await keeper.turn()
+        assert keeper.failures == {}
+    with store.reading() as reader:
+        newest = reader.newest_checkpoint()
+    assert newest is not None
+    assert Note.from_bytes(newest.note).signed_by([key.verifier(), witness.key]) == (
+        key.verifier(),
+        witness.key,
+    )
+    assert witness.statuses == [200, 409, 200, 409, 200]
+
+
+async def test_a_witness_that_does_not_answer_stops_nothing(store: Store, key: MemoryKey) -> None:
+    """A witness that cannot be reached is counted; checkpoints go on without it."""
+    witness = WitnessServer(key.verifier())
+    async with kept(store, key, witnesses=[HttpWitness("http://127.0.0.1:1/", witness.key)]) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        assert keeper.failures == {witness.key.name: 1}
+        assert keeper.newest is not None
+
+
+async def test_a_log_server_gets_each_checkpoint(tmp_path: Path) -> None:
+    """Over TLS, framed by octet count, one message for each checkpoint, nothing lost of it."""
+    command = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    files = ("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem"))
+    made = await asyncio.create_subprocess_exec(*command, *names, *files, stderr=subprocess.DEVNULL)
+    await made.wait()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.set_result(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "localhost", 0, ssl=server_side)
+    port = server.sockets[0].getsockname()[1]
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    async with server:
+        await Syslog("localhost", port, trusted, "gateway", lambda: NOW).publish(
+            "a\n1\n\n— a AAAA\n".encode()
+        )
+        got = await received
+    expected = b"<109>1 2026-11-22T05:00:00Z gateway jpki-appliance - checkpoint - a | 1 |  | -- a AAAA"
+    assert got == octet_counted(expected)
+    assert message("a\n1\n\n— a AAAA\n".encode(), NOW, "gateway") == expected
+
+
+async def test_a_slow_store_is_refused_and_its_late_entry_closed(tmp_path: Path, key: MemoryKey) -> None:
+    """Beyond the deadline the authentication is refused; what became durable all the same is closed as interrupted."""
+    hold, gate = threading.Event(), threading.Event()
+
+    def slow(point: str) -> None:
+        if point == "append.committed" and hold.is_set():
+            gate.wait(30)
+
+    store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN, slow)
+    async with Log(store, seconds=0.4) as log:
+        keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), monotonic=Clock())
+        await keeper.start()
+        hold.set()
+        with pytest.raises(LedgerUnavailable):
+            await keeper.recorder.reserve(RESERVED)
+        hold.clear()
+        gate.set()
+        await log.run(lambda _writer, _frontier: None)
+        await keeper.turn()
+        assert keeper.recorder.settled == log.size == 2
+
+
+async def test_who_has_given_up_needs_no_entry(tmp_path: Path) -> None:
+    """What the store had not begun when its caller was refused is not written."""
+    gate = threading.Event()
+    async with Log(SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN), seconds=0.4) as log:
+        busy = asyncio.create_task(log.run(lambda _writer, _frontier: gate.wait(30)))
+        results = await asyncio.gather(log.append(b"late"), busy, return_exceptions=True)
+        assert [type(result) for result in results] == [LedgerUnavailable, LedgerUnavailable]
+        gate.set()
+        assert await log.append(b"next") == 0

@@ -1,0 +1,237 @@
+"""Importing lists: what counts, what is left aside, what changes nothing."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from appliance.errors import CertificateRevoked, RevocationStale, RevocationUnavailable
+from appliance.revocation.importer import import_lists
+from appliance.revocation.index import Edition
+from appliance.revocation.lists import ListSource
+from appliance.simulator.people import MIDORI
+from appliance.trust.certificates import HolderCertificate
+from appliance.trust.revocation import Assurance, Lists, Method, Revocation, Scope, distribution_point
+from tests.revocation.conftest import MakeHolder, Site
+
+HOUR = timedelta(hours=1)
+
+
+def scope(holder: HolderCertificate) -> Scope:
+    """Return the scope of *holder*."""
+    return Scope.of(holder.issuer, distribution_point(holder.certificate))
+
+
+def serials(site: Site, holder: HolderCertificate) -> list[int]:
+    """Return what the index lists for the municipality of *holder*."""
+    return list(site.index.edition.serials(scope(holder)))
+
+
+async def test_a_holder_who_is_not_listed_is_good(site: Site, holder: HolderCertificate) -> None:
+    """The result says by which list, of which times, and that the knowledge is cached."""
+    site.deliver("aoba.crl", (holder.certificate.serial_number ^ 1,), number=41)
+    assert site.outcomes() == {"aoba.crl": "imported"}
+    standing = await ListSource(site.index, 48 * HOUR).check(holder, site.now)
+    assert (standing.result, standing.method, standing.assurance) == (
+        Revocation.GOOD,
+        Method.CRL,
+        Assurance.CACHED,
+    )
+    assert (standing.checked_at, standing.this_update) == (site.now, site.now)
+    assert isinstance(standing.basis, Lists)
+    assert standing.basis.number == 41
+
+
+async def test_a_holder_who_is_listed_is_revoked(site: Site, holder: HolderCertificate) -> None:
+    """A listed serial number is a refusal of its own, which says when and not whom."""
+    serial = holder.certificate.serial_number
+    site.deliver("aoba.crl", (serial,))
+    site.run()
+    with pytest.raises(CertificateRevoked) as caught:
+        await ListSource(site.index, 48 * HOUR).check(holder, site.now)
+    assert str(serial) not in str(caught.value)
+
+
+async def test_another_municipalitys_list_clears_nobody(
+    site: Site, holder: HolderCertificate, make_holder: MakeHolder
+) -> None:
+    """A list counts for its own municipality, and for the generation that signed it (ruling 27)."""
+    site.deliver("midori.crl", municipality=MIDORI)
+    site.run()
+    source = ListSource(site.index, 48 * HOUR)
+    assert (await source.check(make_holder(MIDORI), site.now)).result is Revocation.GOOD
+    for other in (holder, make_holder(MIDORI, generation=1)):
+        with pytest.raises(RevocationUnavailable):
+            await source.check(other, site.now)
+
+
+async def test_a_list_ends(site: Site, holder: HolderCertificate) -> None:
+    """After nextUpdate, or beyond the age that the site allows, a list answers nothing any more."""
+    site.deliver("aoba.crl", life=10 * HOUR)
+    site.run()
+    for longest, end in ((48 * HOUR, 10 * HOUR), (2 * HOUR, 2 * HOUR)):
+        source = ListSource(site.index, longest)
+        assert await source.check(holder, site.now + end)
+        with pytest.raises(RevocationStale):
+            await source.check(holder, site.now + end + timedelta(seconds=1))
+
+
+async def test_a_clock_set_back_is_noticed(site: Site, holder: HolderCertificate) -> None:
+    """A list from the future tells that the clock is wrong; it answers nothing."""
+    site.deliver("aoba.crl")
+    site.run()
+    with pytest.raises(Exception, match="revocation_data_invalid"):
+        await ListSource(site.index, 48 * HOUR).check(holder, site.now - HOUR)
+
+
+async def test_without_an_index_nothing_is_known(site: Site, holder: HolderCertificate) -> None:
+    """Before the first import the answer is unavailable, which is not good."""
+    with pytest.raises(RevocationUnavailable):
+        await ListSource(site.index, HOUR).check(holder, site.now)
+
+
+def test_order_of_delivery_does_not_matter(site: Site, holder: HolderCertificate) -> None:
+    """Of several lists the newest counts, in whatever order they lie there; the others are superseded."""
+    site.deliver("a.crl", (3,), number=12)
+    site.deliver("b.crl", (1,), number=10, now=site.now - 2 * HOUR)
+    site.deliver("c.crl", (2,), number=11, now=site.now - HOUR)
+    assert site.outcomes()["a.crl"] == "imported"
+    assert serials(site, holder) == [3]
+    site.deliver("d.crl", (1,), number=9, now=site.now - 3 * HOUR)
+    assert site.outcomes() == {"d.crl": "superseded"}
+    assert serials(site, holder) == [3]
+
+
+def test_deltas_wait_for_what_they_start_from(site: Site, holder: HolderCertificate) -> None:
+    """A delta without its list changes nothing; when the list comes, both count together."""
+    site.deliver("delta.crl", (9,), number=12, base=10, removed=(4,))
+    assert site.outcomes() == {"delta.crl": "without-base"}
+    site.deliver("full.crl", (4, 5), number=10, now=site.now - HOUR)
+    assert site.outcomes() == {"delta.crl": "imported", "full.crl": "imported"}
+    assert serials(site, holder) == [5, 9]
+    site.deliver("next.crl", (11,), number=13, base=12, removed=(5,), now=site.now + timedelta(minutes=1))
+    assert site.outcomes() == {"next.crl": "imported"}
+    assert serials(site, holder) == [9, 11]
+    listing = site.index.edition.listings[scope(holder)]
+    assert (listing.number, listing.complete, len(listing.digests)) == (13, 10, 3)
+
+
+def test_what_was_rolled_back_is_refused(site: Site, holder: HolderCertificate) -> None:
+    """A lower number with a later time, or a higher one with an earlier, contradicts itself and changes nothing."""
+    site.deliver("a.crl", (1,), number=10)
+    site.run()
+    site.deliver("b.crl", number=9, now=site.now + timedelta(minutes=1))
+    site.deliver("c.crl", number=11, now=site.now - HOUR)
+    assert site.outcomes() == {"b.crl": "rolled-back", "c.crl": "rolled-back"}
+    assert serials(site, holder) == [1]
+
+
+def test_the_last_good_list_stays(site: Site, holder: HolderCertificate) -> None:
+    """Whatever bad is delivered, what was known is still known, and each file has its reason."""
+    good = site.deliver("aoba.crl", (1, 2))
+    site.run()
+    site.put("aoba.crl", good[:-1])
+    site.put("noise.crl", b"\x30\x03noise")
+    site.put("empty.crl", b"")
+    site.put(".half-written", good[:100])
+    site.deliver("stale.crl", number=20, now=site.now - 48 * HOUR)
+    site.deliver("future.crl", number=30, now=site.now + HOUR)
+    assert site.outcomes() == {
+        "aoba.crl": "malformed",
+        "noise.crl": "malformed",
+        "empty.crl": "malformed",
+        "stale.crl": "stale",
+        "future.crl": "future",
+    }
+    assert serials(site, holder) == [1, 2]
+    assert site.outcomes(site.now + HOUR) == {"future.crl": "imported"}
+    assert serials(site, holder) == []
+
+
+def test_nothing_is_read_twice(site: Site) -> None:
+    """A file that was dealt with is known by name, size and time, also by a new process."""
+    site.deliver("aoba.crl")
+    site.deliver("midori.crl", municipality=MIDORI)
+    first, second = site.run(), site.run()
+    assert (len(first.files), first.known, first.lists) == (2, 0, 2)
+    assert (len(second.files), second.known, second.lists) == (0, 2, 2)
+
+
+def test_an_edition_is_whole_or_not_there(site: Site, holder: HolderCertificate) -> None:
+    """A reader keeps the edition that it has opened while the next takes its place, and sees it at the next look."""
+    site.deliver("aoba.crl", (1,))
+    site.run()
+    index = site.index
+    before = index.edition
+    site.deliver("aoba-2.crl", (2,), number=11, now=site.now + timedelta(minutes=1))
+    site.run()
+    assert list(before.serials(scope(holder))) == [1]
+    assert list(index.edition.serials(scope(holder))) == [2]
+    assert sorted(path.name for path in site.state.iterdir()) == ["revoked.index", "revoked.lock"]
+
+
+@pytest.mark.parametrize("place", [0, 20, 60, -5])
+def test_a_damaged_index_is_noticed_and_made_anew(site: Site, holder: HolderCertificate, place: int) -> None:
+    """One changed byte anywhere is noticed when it is needed; the next import reads the lists again."""
+    site.deliver("aoba.crl", tuple(range(1, 200)))
+    site.run()
+    path = site.index.path
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RevocationUnavailable, match="damaged"):
+        site.index.edition.contains(scope(holder), 5)
+    site.deliver("midori.crl", municipality=MIDORI)
+    site.run()
+    assert site.index.edition.contains(scope(holder), 5)
+
+
+@given(st.sets(st.integers(1, (1 << 159) - 1), max_size=40), st.lists(st.integers(1, (1 << 160) - 1)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+def test_the_index_knows_exactly_what_is_listed(
+    site: Site, holder: HolderCertificate, listed: set[int], asked: list[int]
+) -> None:
+    """Serial numbers of any length up to 20 bytes are found if listed, and no other is."""
+    (site.state / "revoked.index").unlink(missing_ok=True)
+    site.deliver("aoba.crl", tuple(listed))
+    site.run()
+    edition = site.index.edition
+    for serial in {*listed, *asked, *(number + 1 for number in listed)}:
+        assert edition.contains(scope(holder), serial) is (serial in listed)
+
+
+async def test_the_import_is_a_process_of_its_own(site: Site, holder: HolderCertificate) -> None:
+    """The daemon's loop goes on turning while a list is read, and sees the result at its next look."""
+    site.deliver("aoba.crl", (holder.certificate.serial_number,))
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    turning = asyncio.create_task(turn())
+    report = await import_lists(site.folder, site.state, site.anchors)
+    turning.cancel()
+    assert (report.lists, report.entries) == (1, 1)
+    assert turns > 10
+    with pytest.raises(CertificateRevoked):
+        await ListSource(site.index, 48 * HOUR).check(holder, site.now)
+
+
+async def test_a_folder_that_is_missing_is_told(site: Site) -> None:
+    """Where the folder cannot be read, the import says so and the index stays."""
+    site.folder.rmdir()
+    with pytest.raises(RevocationUnavailable, match="folder"):
+        await import_lists(site.folder, site.state, site.anchors)
+
+
+def test_an_edition_of_another_make_is_refused(site: Site) -> None:
+    """A file that is no index is not taken for one."""
+    site.state.mkdir()
+    (site.state / "revoked.index").write_bytes(bytes(100))
+    with pytest.raises(RevocationUnavailable, match="damaged"):
+        Edition.open(site.state / "revoked.index")
