@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar, assert_never
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.card import jpki
+from appliance.card.algorithm import as_cards_write
 from appliance.card.apdu import Response
 from appliance.card.cvc import Chain
 from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
@@ -229,7 +230,8 @@ class _ChainSigner:
 
     async def sign(self, challenge: bytes) -> bytes:
         self.chains.taken(self.chain)
-        return await self.signer.sign_challenge(challenge, fingerprint(self.chain))
+        signature = await self.signer.sign_challenge(challenge, fingerprint(self.chain))
+        return as_cards_write(self.chain.leaf.body.shape.algorithm, signature)
 
 
 def fingerprint(chain: Chain) -> str:

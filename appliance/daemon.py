@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from appliance.authentication import Authenticator, Chains
 from appliance.card import cvc, profile
+from appliance.card.algorithm import PublicKey
 from appliance.card.profile import Profile
 from appliance.config import Configuration
 from appliance.errors import ConfigInvalid
@@ -157,7 +158,8 @@ def load_chains(configuration: Configuration) -> tuple[cvc.Chain, ...]:
     A rotation changes keys and not who the institution is.
     """
     institution = configuration.settings.institution
-    root_key = None if institution.root_key is None else _rsa_key(configuration, institution.root_key)
+    shape = load_profile(configuration).institution.certificate
+    root_key = None if institution.root_key is None else _card_key(configuration, institution.root_key)
     chains = tuple(
         cvc.check_chain(
             cvc.Certificate.from_bytes(configuration.read(chain.intermediate)),
@@ -166,6 +168,11 @@ def load_chains(configuration: Configuration) -> tuple[cvc.Chain, ...]:
         )
         for chain in institution.chains
     )
+    for chain in chains:
+        if chain.leaf.body.shape is not shape:
+            raise ConfigInvalid(
+                f"the institution's certificates are {chain.leaf.body.shape}, the profile wants {shape}"
+            )
     if len({chain.institution_code for chain in chains}) > 1:
         raise ConfigInvalid("institution.next is a chain of another institution")
     if len({_spki(chain.public_key) for chain in chains}) < len(chains):
@@ -178,6 +185,13 @@ def load_token_key(configuration: Configuration) -> ec.EllipticCurvePublicKey:
     key = _public_key(configuration, configuration.settings.hsm.token_key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigInvalid("hsm.token_key is not a P-256 key")
+    return key
+
+
+def _card_key(configuration: Configuration, named: str) -> PublicKey:
+    key = _public_key(configuration, named)
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise ConfigInvalid(f"{configuration.path(named)} holds a key that no card uses")
     return key
 
 

@@ -10,7 +10,7 @@ under the same code. A leaf exists only where a caller acts differently on it.
     ├── InstitutionError     cvc_malformed, cvc_chain_invalid, institution_key_mismatch
     ├── CardError            what readers and cards do: absent, removed, mute, lying, refusing
     │   └── PinError         pin_rejected, pin_blocked, pin_last_try, pin_cancelled
-    ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*
+    ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*, revocation_*
     ├── HsmError             where keys live: absent, unsafe, late, refusing
     ├── TokenError           token_invalid, jwks_invalid
     ├── LedgerError          what is remembered: unavailable, contended, damaged, rolled back

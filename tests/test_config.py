@@ -99,7 +99,7 @@ def test_what_is_called_required_is_required(line: str, tmp_path: Path) -> None:
         load(written(tmp_path, EXAMPLE.replace(f"\n{line}\n", "\n", 1)))
 
 
-@pytest.mark.parametrize("section", ["institution", "hsm", "trust", "reader", "result"])
+@pytest.mark.parametrize("section", ["institution", "hsm", "trust", "revocation", "revocation.crl", "reader", "result"])
 def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
     """An unknown key is a mistake, not a remark: it is refused by name."""
     with pytest.raises(ConfigInvalid, match="wrokers"):
@@ -114,6 +114,9 @@ def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
         ("lifetime_seconds = 300", "lifetime_seconds = 1000000"), ('token = "jpki-appliance"', 'token = ""'),
         ('authorities = ["authorities/ca-1.pem", "authorities/ca-2.pem"]', "authorities = []"), ("[trust]", "[trust"),
         ("queue_limit = 64", "queue_limit = 0"), ("canary_seconds = 60.0", "canary_seconds = 0.0"), ('alias = "hsm-1"', 'alias = "HSM 1"'),
+        ('sources = ["crl"]', 'sources = ["ocsp"]'), ('sources = ["crl"]', 'sources = ["crl", "crl"]'), ('sources = ["crl"]', 'sources = ["rumour"]'),
+        ('sources = ["crl"]\n', ""), ('when_unavailable = "refuse"', 'when_unavailable = "hope"'),
+        ("longest_age_hours = 48.0", "longest_age_hours = 0.0"), ("watch_seconds = 10.0", "watch_seconds = 0.0"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(good: str, bad: str, tmp_path: Path) -> None:

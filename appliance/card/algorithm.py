@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -60,6 +60,14 @@ def fits(algorithm: Algorithm, key: object) -> bool:
 def of_key(key: PublicKey) -> Algorithm | None:
     """Return the one algorithm that *key* is used with, or None where there is none."""
     return next((algorithm for algorithm in SIGNATURE_LENGTH if fits(algorithm, key)), None)
+
+
+def as_cards_write(algorithm: Algorithm, signature: bytes) -> bytes:
+    """Return *signature*, as libraries and HSMs write it (ECDSA in DER), in the form cards take: r‖s (ruling 28)."""
+    if algorithm is not Algorithm.ECDSA_P384_SHA384:
+        return signature
+    r, s = decode_dss_signature(signature)
+    return r.to_bytes(_P384_LENGTH) + s.to_bytes(_P384_LENGTH)
 
 
 def verified(algorithm: Algorithm, key: PublicKey, signature: bytes, message: bytes) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 
 from appliance.authentication import CheckMethod
+from appliance.card import profile as profiles
 from appliance.card.jpki import Mode
 from appliance.catalogue import ErrorText, Language, error_text
 from appliance.cli import language, stage
@@ -25,7 +26,7 @@ from appliance.cli.record import (
     Silence,
 )
 from appliance.cli.revocation_stage import By
-from appliance.cli.stage import Fault
+from appliance.cli.stage import Fault, Script
 from appliance.cli.story import Story
 from appliance.errors import ApplianceError
 
@@ -77,6 +78,13 @@ class Report:
     type=Choice(By),
     help="How revocation is checked: by lists, or against OpenSSL's responder. [default: crl]",
 )
+@click.option(
+    "--profile",
+    type=click.Choice(profiles.shipped_names()),
+    default=stage.REFERENCE,
+    show_default=True,
+    help="The kind of card; jpki-next is hypothetical throughout.",
+)
 @click.option("--fault", type=Choice(Fault), help="What goes wrong. The refusal is told; exit status 1.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the story.")
 @click.option("--language", "spoken", type=Choice(Language), help="Of the story. [default: the locale's]")
@@ -108,6 +116,7 @@ def demo(
     if fault is Fault.PIN_FOR_PINLESS and mode is Mode.PIN:
         raise click.UsageError("the fault pin-for-pinless belongs to the mode pinless")
     by = _known_by(fault, options["by"])
+    script = Script(mode, fault, by, options["profile"])
     story = None if as_json else Story(_console(), options["spoken"] or language.spoken())
     performance = Performance(mode, check, Recorder(story or Silence()), story)
     refusal: ApplianceError | None = None
@@ -115,9 +124,7 @@ def demo(
         folder = options["keep"] or parts.enter_context(tempfile.TemporaryDirectory(prefix="jpki-demo-"))
         try:
             performance.tell("stage")
-            scene = parts.enter_context(
-                stage.set_up(Path(folder), mode, fault, by, performance.recorder.part)
-            )
+            scene = parts.enter_context(stage.set_up(Path(folder), script, performance.recorder.part))
             asyncio.run(performance.run(scene))
             _leave(Path(folder), performance)
         except ApplianceError as error:

@@ -1,7 +1,7 @@
 """
 The demonstration's stage: every part real, in a folder of its own, gone at the end.
 
-    appliance.toml          the annotated example from hsm-config, word for word
+    appliance.toml          the annotated example from hsm-config
     softhsm/                a SoftHSM token with keys made in it
     institution/            the chain that certifies the institution key
     authorities/            the holders' CA certificates
@@ -11,7 +11,6 @@ The demonstration's stage: every part real, in a folder of its own, gone at the 
 
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,12 +18,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from cryptography.x509 import Certificate, load_der_x509_certificate
 
 from appliance import config
+from appliance.card.cvc import Shape
 from appliance.card.jpki import Mode
+from appliance.card.profile import shipped as shipped_profile
 from appliance.card.verification_number import VerificationNumber
 from appliance.cli.revocation_stage import By, crl_delivered, responder_running
 from appliance.config import Configuration
@@ -32,6 +33,7 @@ from appliance.hsm import softhsm
 from appliance.hsm.shipped import shipped
 from appliance.simulator.faults import Fault as CardFault
 from appliance.simulator.faults import PinForPinless, Removed, WrongSignature
+from appliance.simulator.kinds import Kind
 from appliance.simulator.openssl_responder import Status
 from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.people import AOBA, made_up
@@ -59,6 +61,9 @@ class Fault(StrEnum):
     RESPONDER_DOWN = "responder-down"
 
 
+REFERENCE = "jpki-reference"
+"""The profile that the annotated example names."""
+
 _SECOND_EXCHANGE = 8
 """The PIN-less dialogue's step that follows the institution's signature."""
 _VERIFY = 4
@@ -76,19 +81,34 @@ class Scene:
     number: VerificationNumber
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is to be played: the *mode*, what goes wrong, *by* what revocation is known, and the cards' *profile*."""
+
+    mode: Mode
+    fault: Fault | None
+    by: By
+    profile: str
+
+    @property
+    def on_curve(self) -> bool:
+        """Whether card and institution sign on a curve, as the next generation of cards is to do."""
+        return shipped_profile(self.profile).institution.certificate is Shape.P384
+
+
 @contextmanager
-def set_up(folder: Path, mode: Mode, fault: Fault | None, by: By, part: Part) -> Iterator[Scene]:
+def set_up(folder: Path, script: Script, part: Part) -> Iterator[Scene]:
     """
-    Give a stage in *folder*, which is absent or empty, with a card on its reader; revocation is known *by* what.
+    Give a stage in *folder*, which is absent or empty, with a card on its reader.
 
     Raises PartMissing where a program or library is not installed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with part("token"):
-        softhsm.provision_softhsm(folder / "softhsm")
+        softhsm.provision_softhsm(folder / "softhsm", on_curve=script.on_curve)
     with part("hierarchy"):
         hierarchy = Hierarchy.create(datetime.now(UTC))
-        _certify(folder, hierarchy, fault)
+        _certify(folder, hierarchy, script)
         now = datetime.now(UTC)
         person = made_up(AOBA, now.date())
         issued = hierarchy.issue_card(
@@ -96,20 +116,21 @@ def set_up(folder: Path, mode: Mode, fault: Fault | None, by: By, part: Part) ->
             now=now,
             person=person,
             pin=PIN,
-            expired=fault is Fault.EXPIRED_CARD,
-            foreign=fault is Fault.FOREIGN_CA,
+            kind=Kind.NEXT if script.on_curve else Kind.MY_NUMBER,
+            expired=script.fault is Fault.EXPIRED_CARD,
+            foreign=script.fault is Fault.FOREIGN_CA,
         )
-        _configure(folder)
+        _configure(folder, script.profile)
     with ExitStack() as parts:
         with part("revocation"):
             certificate = load_der_x509_certificate(issued.certificate)
-            parts.enter_context(_revocation(folder, hierarchy, certificate, fault, by))
+            parts.enter_context(_revocation(folder, hierarchy, certificate, script.fault, script.by))
         with part("reader"):
             pcscd = parts.enter_context(PrivatePcscd([_READER]))
             # Read by the PC/SC library when it is first used.
             os.environ["PCSCLITE_CSOCK_NAME"] = str(pcscd.socket_path)
             (reader,) = pcscd.readers
-            card = load_card(folder / "card", _card_faults(mode, fault))
+            card = load_card(folder / "card", _card_faults(script.mode, script.fault))
             parts.enter_context(inserted(card, reader.host, reader.port))
         number = VerificationNumber.of(person.birth, person.expires.year, person.security_code)
         yield Scene(config.load(folder / "appliance.toml"), number)
@@ -128,12 +149,15 @@ def _revocation(
             return responder_running(folder, hierarchy, certificate, status, down=down)
 
 
-def _certify(folder: Path, hierarchy: Hierarchy, fault: Fault | None) -> None:
+def _certify(folder: Path, hierarchy: Hierarchy, script: Script) -> None:
     institution, authorities = folder / "institution", folder / "authorities"
-    hierarchy.institution.save(institution)
+    authority = hierarchy.next_institution if script.on_curve else hierarchy.institution
+    authority.save(institution)
     key = load_pem_public_key((folder / "softhsm" / softhsm.INSTITUTION_KEY).read_bytes())
-    if fault is Fault.WRONG_INSTITUTION_KEY or not isinstance(key, rsa.RSAPublicKey):
-        key = hierarchy.root_key
+    if script.fault is Fault.WRONG_INSTITUTION_KEY or not isinstance(
+        key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+    ):
+        key = authority.root_key.public_key()
     leaf = hierarchy.issue_institution(key, INSTITUTION_CODE)
     (institution / "leaf.cvc").write_bytes(leaf.to_bytes())
     authorities.mkdir()
@@ -144,8 +168,9 @@ def _certify(folder: Path, hierarchy: Hierarchy, fault: Fault | None) -> None:
     )
 
 
-def _configure(folder: Path) -> None:
-    shutil.copyfile(shipped("appliance.toml"), folder / "appliance.toml")
+def _configure(folder: Path, profile: str) -> None:
+    example = shipped("appliance.toml").read_text("utf-8")
+    (folder / "appliance.toml").write_text(example.replace(f'"{REFERENCE}"', f'"{profile}"'), "utf-8")
     key = folder / "pseudonym.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(KEY_LENGTH))

@@ -198,8 +198,14 @@ def _public_key(pinned: PinnedKey) -> PublicKey:
     match pinned.role:
         case Role.INSTITUTION if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SMALLEST_RSA_KEY:
             return key
+        case Role.INSTITUTION if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(
+            key.curve, ec.SECP384R1
+        ):
+            return key
         case Role.INSTITUTION:
-            raise ConfigInvalid(f"the institution's key is not RSA of {_SMALLEST_RSA_KEY} bits or more")
+            raise ConfigInvalid(
+                f"the institution's key is neither RSA of {_SMALLEST_RSA_KEY} bits or more nor on P-384"
+            )
         case _ if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
             return key
         case _:

@@ -5,7 +5,7 @@ What was asked for is read back with the check every start makes, because tokens
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -28,8 +28,11 @@ from appliance.hsm.token import SAFE_ATTRIBUTES, PublicKey, mapped, mechanism, r
 from appliance.hsm.vendor import AttributeName, Vendor
 
 _RSA_BITS = 2048
+_P384_POINT = 97
 _P256 = bytes.fromhex("06082a8648ce3d030107")
 """CKA_EC_PARAMS of P-256: the DER of its object identifier, 1.2.840.10045.3.1.7."""
+_P384 = bytes.fromhex("06052b81040022")
+"""CKA_EC_PARAMS of P-384: the DER of 1.3.132.0.34."""
 _ED25519 = {"oid": bytes.fromhex("06032b6570"), "name": b"\x13\x0cedwards25519"}
 """CKA_EC_PARAMS of Ed25519: the DER of 1.3.101.112, or the name as a PrintableString. Standards allow both."""
 
@@ -54,6 +57,8 @@ class NewKey:
     role: Role
     label: str
     id: bytes
+    on_curve: bool = False
+    """An institution key on P-384, as the hypothetical profile jpki-next wants it; others have one kind of key."""
 
 
 APPLIANCE_KEYS = (
@@ -64,9 +69,16 @@ APPLIANCE_KEYS = (
 """The keys of a fresh installation. They are told apart by their public halves, not by these names."""
 
 
-def make_keys(session: Session, vendor: Vendor) -> dict[Role, bytes]:
-    """Make the keys of a fresh installation through a writable *session*; return their public halves as PEM."""
-    return {new.role: make_key(session, vendor, new) for new in APPLIANCE_KEYS}
+def make_keys(session: Session, vendor: Vendor, *, on_curve: bool = False) -> dict[Role, bytes]:
+    """
+    Make the keys of a fresh installation through a writable *session*; return their public halves as PEM.
+
+    With *on_curve* the institution's key is one on P-384.
+    """
+    return {
+        new.role: make_key(session, vendor, replace(new, on_curve=on_curve and new.role is Role.INSTITUTION))
+        for new in APPLIANCE_KEYS
+    }
 
 
 def make_key(session: Session, vendor: Vendor, new: NewKey) -> bytes:
@@ -76,7 +88,7 @@ def make_key(session: Session, vendor: Vendor, new: NewKey) -> bytes:
     Raises HsmKeyAmbiguous where the token has an object of that label or id, and HsmKeyUnsafe, after destroying the
     pair, where the token has not made it as it was told. ConfigInvalid where the module has no such keys.
     """
-    if new.role is not Role.INSTITUTION and not vendor.signing.ec:
+    if (new.on_curve or new.role is not Role.INSTITUTION) and not vendor.signing.ec:
         raise ConfigInvalid(f"a module of profile {vendor.name} makes no EC keys, so no {new.role} key")
     _refuse_taken(session, new)
     with mapped(HsmSigningFailed, f"making the {new.role} key"):
@@ -93,13 +105,13 @@ def make_key(session: Session, vendor: Vendor, new: NewKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def private_template(vendor: Vendor, role: Role) -> dict[Attribute, Any]:
-    """Return what a private key of *role* is made with."""
+def private_template(vendor: Vendor, role: Role, *, on_curve: bool = False) -> dict[Attribute, Any]:
+    """Return what a private key of *role* is made with; *on_curve* as in `token.mechanism`."""
     template: dict[Attribute, Any] = {
         name: wanted for name, wanted in SAFE_ATTRIBUTES.items() if name not in _DECIDED_BY_TOKEN
     }
     if vendor.attributes.allowed_mechanisms in {"enforced", "unenforced"}:
-        template[Attribute.ALLOWED_MECHANISMS] = (int(mechanism(vendor, role)),)
+        template[Attribute.ALLOWED_MECHANISMS] = (int(mechanism(vendor, role, on_curve=on_curve)),)
     return _without_omitted(vendor, template)
 
 
@@ -115,16 +127,16 @@ def generate_pair(session: Session, vendor: Vendor, new: NewKey) -> tuple[Public
         "id": new.id,
         "label": new.label,
         "store": True,
-        "private_template": private_template(vendor, new.role),
+        "private_template": private_template(vendor, new.role, on_curve=new.on_curve),
     }
     public = _without_omitted(vendor, _PUBLIC_TEMPLATE)
-    match mechanism(vendor, new.role):
+    match mechanism(vendor, new.role, on_curve=new.on_curve):
         case Mechanism.EDDSA:
             curve = _ED25519[vendor.signing.ed25519_params]
             public[Attribute.EC_PARAMS] = curve
             return session.generate_keypair(KeyType.EC_EDWARDS, public_template=public, **names)
         case Mechanism.ECDSA:
-            public[Attribute.EC_PARAMS] = _P256
+            public[Attribute.EC_PARAMS] = _P384 if new.on_curve else _P256
             return session.generate_keypair(KeyType.EC, public_template=public, **names)
         case _:
             return session.generate_keypair(KeyType.RSA, _RSA_BITS, public_template=public, **names)
@@ -145,7 +157,8 @@ def public_key(vendor: Vendor, public: PublicObject) -> PublicKey:
     try:
         if kind is KeyType.EC_EDWARDS:
             return ed25519.Ed25519PublicKey.from_public_bytes(point)
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        curve = ec.SECP384R1() if len(point) == _P384_POINT else ec.SECP256R1()
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
     except ValueError as error:
         raise HsmKeyUnsafe("CKA_EC_POINT of a new key is not a point of its curve") from error
 

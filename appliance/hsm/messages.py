@@ -100,7 +100,7 @@ class TokenSetup(_Message, frozen=True, kw_only=True, tag=True):
     """Label of the token; exactly one token may have it."""
     pin_file: str
     institution_keys: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=2)]
-    """The pinned RSA public keys of the institution, the preferred one first, as DER SubjectPublicKeyInfo."""
+    """The pinned public keys of the institution, the preferred one first, as DER SubjectPublicKeyInfo."""
     token_key: bytes | None
     """The pinned P-256 public key of result tokens, as DER SubjectPublicKeyInfo; None where it lives elsewhere."""
     challenge_bytes: Annotated[int, msgspec.Meta(ge=8, le=32)]
@@ -174,7 +174,7 @@ class NotBegun(_Message, frozen=True, tag=True):
 
 
 class Signature(_Message, frozen=True, tag=True):
-    """A verified *signature*: PKCS#1 v1.5 with RSA, DER (ECDSA-Sig-Value) with P-256."""
+    """A verified *signature*: PKCS#1 v1.5 with RSA, DER (ECDSA-Sig-Value) with a curve."""
 
     signature: bytes
 

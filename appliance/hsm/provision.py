@@ -34,8 +34,12 @@ _PROMPT = b"PIN: "
 _INITIALISE_SECONDS = 60
 
 
-def provision(folder: Path) -> None:
-    """Make the token in *folder*, which has to be absent or empty. Only for a process that ends with it."""
+def provision(folder: Path, *, on_curve: bool = False) -> None:
+    """
+    Make the token in *folder*, which has to be absent or empty. Only for a process that ends with it.
+
+    With *on_curve* the institution's key is one on P-384.
+    """
     program = shutil.which("softhsm2-util")
     if program is None or not softhsm.MODULE.exists():
         raise PartMissing("SoftHSM is not there: install Debian's package softhsm2")
@@ -46,7 +50,7 @@ def provision(folder: Path) -> None:
         # Mode 0700, and on the same file system, so that the last step is one rename.
         workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            _fill(workplace, program)
+            _fill(workplace, program, on_curve=on_curve)
             _write_configuration(workplace, folder / softhsm.TOKENS)
             workplace.rename(folder)
         except BaseException:
@@ -56,7 +60,7 @@ def provision(folder: Path) -> None:
         raise ConfigInvalid(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def _fill(folder: Path, program: str) -> None:
+def _fill(folder: Path, program: str, *, on_curve: bool) -> None:
     os.umask(0o077)
     (folder / softhsm.TOKENS).mkdir()
     _write_configuration(folder, folder / softhsm.TOKENS)
@@ -70,7 +74,7 @@ def _fill(folder: Path, program: str) -> None:
     token = find_token(load_module(str(softhsm.MODULE)), softhsm.TOKEN_LABEL)
     with locked_credential(folder / softhsm.USER_PIN) as credential, credential.pin() as pin:
         session = log_in(token, SOFTHSM, pin, writable=True)
-    public_keys = make_keys(session, SOFTHSM)
+    public_keys = make_keys(session, SOFTHSM, on_curve=on_curve)
     session.close()
     (folder / softhsm.INSTITUTION_KEY).write_bytes(public_keys[Role.INSTITUTION])
     (folder / softhsm.TOKEN_KEY).write_bytes(public_keys[Role.TOKEN])
@@ -121,12 +125,12 @@ def _read(terminal: int) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make the token in the folder that is the one argument."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -I -m appliance.hsm.provision FOLDER\n")
+    """Make the token in the folder that is the first argument; a second, `p384`, is the institution key's curve."""
+    if not 1 <= len(arguments) <= 2 or arguments[1:] not in ([], [softhsm.P384]):
+        sys.stderr.write("usage: python -I -m appliance.hsm.provision FOLDER [p384]\n")
         return os.EX_USAGE
     try:
-        provision(Path(arguments[0]).absolute())
+        provision(Path(arguments[0]).absolute(), on_curve=bool(arguments[1:]))
     except ApplianceError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

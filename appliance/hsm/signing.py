@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from pkcs11 import Mechanism
 from pkcs11.types import PrivateKey, SignMixin
 
@@ -28,7 +28,7 @@ _CANARY_RANDOM_BYTES = 32
 _SHA256_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """DER of DigestInfo for SHA-256 up to the digest itself (RFC 8017 §9.2, note 1)."""
 
-_PKCS1V15, _SHA256 = padding.PKCS1v15(), SHA256()
+_PKCS1V15, _SHA256, _SHA384 = padding.PKCS1v15(), SHA256(), SHA384()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,16 @@ class SigningKey:
         """
         Return the signature over *message*, or raise HsmSigningFailed.
 
-        RSA gives PKCS#1 v1.5 over SHA-256. ECDSA, over SHA-256 too, gives DER (ECDSA-Sig-Value), as `cryptography`
-        does, whatever the module returns. Ed25519 gives RFC 8032's 64 bytes.
+        RSA gives PKCS#1 v1.5 over SHA-256. ECDSA gives DER (ECDSA-Sig-Value), as `cryptography` does, whatever the
+        module returns: over SHA-256 on P-256, over SHA-384 on P-384. Ed25519 gives RFC 8032's 64 bytes.
         """
         if not isinstance(self.private, SignMixin):
             raise HsmKeyUnsafe(f"the {self.role} key cannot sign")
-        how = mechanism(self.vendor, self.role)
+        on_curve = isinstance(self.pinned, ec.EllipticCurvePublicKey)
+        how = mechanism(self.vendor, self.role, on_curve=on_curve)
+        hashed = prepared(message, how, _hash(self.pinned).name)
         with mapped(HsmSigningFailed, f"signing with the {self.role} key"):
-            signature = self.private.sign(prepared(message, how), mechanism=how)
+            signature = self.private.sign(hashed, mechanism=how)
         if how is Mechanism.ECDSA and self.vendor.signing.ecdsa_signature == "raw":
             half = len(signature) // 2
             signature = encode_dss_signature(
@@ -72,7 +74,7 @@ class SigningKey:
             if isinstance(self.pinned, rsa.RSAPublicKey):
                 self.pinned.verify(signature, message, _PKCS1V15, _SHA256)
             elif isinstance(self.pinned, ec.EllipticCurvePublicKey):
-                self.pinned.verify(signature, message, ec.ECDSA(_SHA256))
+                self.pinned.verify(signature, message, ec.ECDSA(_hash(self.pinned)))
             else:
                 self.pinned.verify(signature, message)
         except InvalidSignature as error:
@@ -86,9 +88,14 @@ def canary_message() -> bytes:
     return _CANARY_PREFIX + secrets.token_bytes(_CANARY_RANDOM_BYTES)
 
 
-def prepared(message: bytes, how: Mechanism) -> bytes:
+def _hash(key: PublicKey) -> SHA256 | SHA384:
+    """Return what is signed of a message: a hash as long as the curve, and SHA-256 with RSA."""
+    return _SHA384 if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size > 256 else _SHA256
+
+
+def prepared(message: bytes, how: Mechanism, hash_name: str = "sha256") -> bytes:
     """Return what the mechanism *how* is given of *message*: modules differ in what they hash themselves."""
     if how is Mechanism.RSA_PKCS:
         return _SHA256_DIGEST_INFO + hashlib.sha256(message).digest()
     # CKM_ECDSA_SHA256 is not known to every module; hashing here is the same everywhere.
-    return hashlib.sha256(message).digest() if how is Mechanism.ECDSA else message
+    return hashlib.new(hash_name, message).digest() if how is Mechanism.ECDSA else message

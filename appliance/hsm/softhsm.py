@@ -18,6 +18,8 @@ TOKENS = "tokens"
 USER_PIN = "user.pin"
 SO_PIN = "so.pin"
 INSTITUTION_KEY = "institution.pub.pem"
+P384 = "p384"
+"""How `provision` is told of an institution key on a curve."""
 TOKEN_KEY = "token.pub.pem"  # noqa: S105 - the name of a file with a public key
 LEDGER_KEY = "ledger.pub.pem"
 
@@ -27,9 +29,11 @@ def environment(folder: Path) -> dict[str, str]:
     return {"SOFTHSM2_CONF": str(folder.absolute() / CONFIGURATION)}
 
 
-def provision_softhsm(folder: Path) -> None:
+def provision_softhsm(folder: Path, *, on_curve: bool = False) -> None:
     """
     Make a token with the appliance's keys in *folder*, which is absent or empty, in a process of its own.
+
+    With *on_curve* the institution's key is one on P-384, for the hypothetical profile jpki-next.
 
     Raises what the process reports: PartMissing where SoftHSM is not installed, ConfigInvalid where the folder is
     in use, or an error about the HSM.
@@ -37,7 +41,10 @@ def provision_softhsm(folder: Path) -> None:
     if not MODULE.exists():
         raise PartMissing(f"{MODULE} is not there: install Debian's package softhsm2")
     made = subprocess.run(
-        (sys.executable, "-I", "-m", "appliance.hsm.provision", str(folder.absolute())),
+        (
+            *(sys.executable, "-I", "-m", "appliance.hsm.provision", str(folder.absolute())),
+            *((P384,) if on_curve else ()),
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -147,9 +147,15 @@ def attribute_mapper() -> AttributeMapper:
     return mapper
 
 
-def mechanism(vendor: Vendor, role: Role) -> Mechanism:
-    """Return the one mechanism a key of *role* signs with. But for SHA256_RSA_PKCS and EDDSA, hashing is ours."""
+def mechanism(vendor: Vendor, role: Role, *, on_curve: bool = False) -> Mechanism:
+    """
+    Return the one mechanism a key of *role* signs with. But for SHA256_RSA_PKCS and EDDSA, hashing is ours.
+
+    *on_curve* is for an institution key on P-384 (the hypothetical profile jpki-next); other roles have one kind of key.
+    """
     match role:
+        case Role.INSTITUTION if on_curve:
+            return Mechanism.ECDSA
         case Role.INSTITUTION:
             by_module = vendor.signing.rsa == "sha256-rsa-pkcs"
             return Mechanism.SHA256_RSA_PKCS if by_module else Mechanism.RSA_PKCS
@@ -197,7 +203,7 @@ def refuse_unsafe(key: PrivateKey, vendor: Vendor, role: Role) -> None:
             raise HsmKeyUnsafe(
                 f"the {role} key has not CKA_{attribute.name} {wanted} (vendor profile {vendor.name})"
             )
-    alone = mechanism(vendor, role)
+    alone = mechanism(vendor, role, on_curve=key.key_type is KeyType.EC)
     match vendor.attributes.allowed_mechanisms:
         case "enforced" | "unenforced":
             if attribute_of(key, Attribute.ALLOWED_MECHANISMS) != (int(alone),):

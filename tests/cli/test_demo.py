@@ -163,6 +163,24 @@ def test_mode_and_check_that_contradict_are_wrong_usage(mode: str, check: str) -
     assert run("demo", "--mode", mode, "--identity-check", check).returncode == 2
 
 
+@pytest.mark.parametrize("mode", ["pinless", "pin"])
+def test_the_next_generation_of_cards_works_from_end_to_end(mode: str) -> None:
+    """With P-384 in card and HSM both modes end authenticated, and all of it is called UNVERIFIED."""
+    finished = run("demo", "--json", "--mode", mode, "--profile", "jpki-next")
+    assert finished.returncode == 0, finished.stderr
+    told = document(finished)
+    assert told["outcome"] == "authenticated"
+    if mode == "pinless":
+        assert "commands" in told["unverified"]
+
+
+def test_the_next_generation_keeps_the_modes_apart() -> None:
+    """On a curve, too, a PIN's proof does not pass for one without."""
+    finished = run("demo", "--json", "--profile", "jpki-next", "--fault", "pin-for-pinless")
+    assert finished.returncode == 1
+    assert document(finished)["refusal"]["code"] == "wrong_mode"
+
+
 def test_a_fault_of_the_other_mode_is_wrong_usage() -> None:
     """A combination that makes no sense is refused before anything is started."""
     assert run("demo", "--mode", "pin", "--fault", "pin-for-pinless").returncode == 2
