@@ -1,18 +1,22 @@
 """The two authentications as dialogues, played from transcripts."""
 
+import contextlib
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.card import jpki
+from appliance.card import jpki, surface
 from appliance.card.apdu import Command, Response
 from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature, VerifyHolder
-from appliance.card.jpki import HolderProof
+from appliance.card.jpki import CardInspection, HolderProof
 from appliance.card.nonce import Nonce
 from appliance.card.profile import Profile
-from appliance.card.refusal import MEANINGS
+from appliance.card.refusal import MEANINGS, PIN, VERIFICATION_NUMBER
+from appliance.card.surface import FrontReading
+from appliance.card.verification_number import VerificationNumber
 from appliance.errors import BY_CODE, ApplianceError, CardAnswerMalformed, CardStatusUnexpected, PinRejected
 from tests.card.conftest import Institution
 from tests.card.transcript import CERTIFICATE, Player, Transcript, read
@@ -21,16 +25,26 @@ TRANSCRIPTS = [
     read(path) for path in sorted((Path(__file__).parents[1] / "vectors" / "transcripts").iterdir())
 ]
 NONCE = Nonce(bytes(range(31)) + b"\x80")
+NUMBER = VerificationNumber.of(date(1980, 2, 17), 2035, "2285")
 
 
 def start(
     name: str, profile: Profile, institution: Institution, *, last_try: bool = False
-) -> Dialogue[HolderProof]:
+) -> Dialogue[HolderProof | CardInspection | FrontReading]:
     """Return the dialogue called *name*."""
-    if name == "pinless":
-        return jpki.pinless(profile, institution.chain, NONCE)
-    assert name == "with_pin"
-    return jpki.with_pin(profile, NONCE, last_try=last_try)
+    match name:
+        case "pinless":
+            return (yield from jpki.pinless(profile, institution.chain, NONCE))
+        case "with_pin":
+            return (yield from jpki.with_pin(profile, NONCE, last_try=last_try))
+        case "inspect":
+            return (yield from jpki.inspect(profile))
+        case _:
+            assert name == "read_front"
+            return (yield from surface.read_front(profile, NUMBER, NONCE, last_try=last_try))
+
+
+ENDS = {"proof": HolderProof, "inspection": CardInspection, "reading": FrontReading}
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript: transcript.name)
@@ -39,21 +53,31 @@ def test_the_dialogue_follows_the_transcript(
 ) -> None:
     """Each recorded conversation is spoken to the letter and ends as the transcript says, for its reason."""
     dialogue = start(transcript.dialogue, profile, institution)
-    if transcript.ends == "proof":
-        proof = Player(transcript).play(dialogue)
-        assert (proof.nonce, proof.signature, proof.certificate) == (NONCE, b"\x5a" * 256, CERTIFICATE)
-        assert (proof.institution is None) is (transcript.dialogue == "with_pin")
+    if transcript.ends in ENDS:
+        result = Player(transcript).play(dialogue)
+        assert isinstance(result, ENDS[transcript.ends])
+        if isinstance(result, HolderProof):
+            assert result == HolderProof(NONCE, b"\x5a" * 256, CERTIFICATE, result.institution)
     else:
         with pytest.raises(BY_CODE[transcript.ends]) as caught:
             Player(transcript).play(dialogue)
         assert caught.value.code == transcript.ends
 
 
-def test_every_meaning_of_a_status_word_has_a_transcript() -> None:
-    """A status word that the dialogue interprets is shown by at least one recorded conversation."""
-    told = {line.text.replace(" ", "")[-4:] for transcript in TRANSCRIPTS for line in transcript.turns[-1]}
-    meant = {f"{status:04X}" for meanings in MEANINGS.values() for status in meanings}
-    assert meant <= told
+def test_every_meaning_of_a_status_word_has_a_transcript(profile: Profile, institution: Institution) -> None:
+    """Whatever a dialogue makes of a status word at a step is shown by a recorded conversation that meets it there."""
+    met: set[tuple[str, int]] = set()
+    for transcript in TRANSCRIPTS:
+        player = Player(transcript)
+        with contextlib.suppress(ApplianceError):
+            player.play(start(transcript.dialogue, profile, institution))
+        met |= set(player.unexpected)
+    meant = {(step, status) for step, meanings in MEANINGS.items() for status in meanings}
+    blocked = [int(word) for word in profile.pin.blocked]
+    for credential in (PIN, VERIFICATION_NUMBER):
+        meant |= {(step, status) for step in (credential.query, credential.verify) for status in blocked}
+        meant |= {(credential.query, 0x63C1), (credential.verify, 0x63C1)}
+    assert meant <= met
 
 
 def test_pinless_is_exactly_two_exchanges(profile: Profile, institution: Institution) -> None:

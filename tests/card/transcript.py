@@ -9,14 +9,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from appliance.card.apdu import Response
 from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature, Request, VerifyHolder
-from appliance.card.jpki import HolderProof
 
 CERTIFICATE = bytes.fromhex("308205F0") + bytes(range(256)) * 5 + bytes(240)
 """What stands where a holder's certificate would: the dialogue reads its length and nothing else."""
 PIN = b"1234"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,13 @@ class Player:
     transcript: Transcript
     turns: Iterator[tuple[Line, ...]] = field(init=False)
     requests: list[Request] = field(default_factory=list)
+    unexpected: list[tuple[str, int]] = field(default_factory=list)
+    """Steps that were answered with a status word that they do not expect."""
 
     def __post_init__(self) -> None:
         self.turns = iter(self.transcript.turns)
 
-    def play(self, dialogue: Dialogue[HolderProof]) -> HolderProof:
+    def play(self, dialogue: Dialogue[T]) -> T:
         """Return what *dialogue* ends with, or raise what it raises."""
         answer: tuple[Response, ...] | bytes | None = None
         while True:
@@ -98,7 +102,7 @@ class Player:
                 request = next(dialogue) if answer is None else dialogue.send(answer)
             except StopIteration as end:
                 assert next(self.turns, None) is None, "the transcript goes on, the dialogue does not"
-                result: HolderProof = end.value
+                result: T = end.value
                 return result
             self.requests.append(request)
             turn = next(self.turns, None)
@@ -122,6 +126,7 @@ class Player:
             assert sent.fits(command), f"{command.hex()} is not {sent.text}"
             responses.append(Response.from_bytes(received.octets()))
             if responses[-1].status not in step.expect:
+                self.unexpected.append((step.name, responses[-1].status))
                 break
         assert next(lines, None) is None, "the transcript's exchange goes on, the dialogue's does not"
         return tuple(responses)
