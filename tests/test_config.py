@@ -99,7 +99,9 @@ def test_what_is_called_required_is_required(line: str, tmp_path: Path) -> None:
         load(written(tmp_path, EXAMPLE.replace(f"\n{line}\n", "\n", 1)))
 
 
-@pytest.mark.parametrize("section", ["institution", "hsm", "trust", "revocation", "revocation.crl", "reader", "result"])
+@pytest.mark.parametrize(
+    "section", ["institution", "hsm", "trust", "revocation", "revocation.crl", "reader", "result"]
+)
 def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
     """An unknown key is a mistake, not a remark: it is refused by name."""
     with pytest.raises(ConfigInvalid, match="wrokers"):

@@ -8,9 +8,10 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from appliance.card.algorithm import PublicKey
 from appliance.config import read_bounded
 from appliance.errors import ConfigInvalid, EvidenceInvalid
 from appliance.gateway import token as tokens
@@ -107,11 +108,11 @@ def _trust(folder: Path, root: Path | None) -> Trust:
     return Trust(Anchors.from_pem(pems), None if root is None else _root(root), lists)
 
 
-def _root(path: Path) -> rsa.RSAPublicKey:
+def _root(path: Path) -> PublicKey:
     try:
         key = load_pem_public_key(read_bounded(path))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigInvalid(f"{path} holds no PEM public key") from error
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise ConfigInvalid(f"{path} holds no RSA key")
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise ConfigInvalid(f"{path} holds neither an RSA nor an elliptic curve key")
     return key

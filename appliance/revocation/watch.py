@@ -10,20 +10,25 @@ from appliance.errors import RevocationUnavailable
 from appliance.revocation.importing import Outcome, Report
 
 _log: Final = logging.getLogger(__name__)
+_AT_LEAST: Final = 3600.0
+"""Seconds between two imports where nothing changes."""
 
 
 async def watch(folder: Path, import_now: Callable[[], Awaitable[Report]], seconds: float) -> None:
     """
-    Call *import_now* at once, and again whenever *folder* has changed, looking every *seconds*; until cancelled.
+    Call *import_now* at once, whenever *folder* has changed, looking every *seconds*, and at least every hour: a list
+    that was of the future may have come of age. Until cancelled.
 
     A failure is logged and does not end the watch. What is logged is how many files had which outcome: nothing of
     what is in them.
     """
     last: frozenset[tuple[str, int, int]] | None = None
+    until = 0.0
+    clock = asyncio.get_running_loop().time
     while True:
         present = await asyncio.to_thread(_present, folder)
-        if present != last:
-            last = present
+        if present != last or clock() >= until:
+            last, until = present, clock() + _AT_LEAST
             try:
                 report = await import_now()
             except RevocationUnavailable as error:

@@ -12,10 +12,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.card import algorithm, cvc
+from appliance.card.algorithm import PublicKey
 from appliance.card.cvc import Chain
 from appliance.card.jpki import HolderProof, Mode
 from appliance.card.nonce import Nonce
@@ -56,7 +56,7 @@ class Trust:
     """
 
     anchors: Anchors
-    institution_root: rsa.RSAPublicKey | None = None
+    institution_root: PublicKey | None = None
     lists: tuple[bytes, ...] = ()
 
 

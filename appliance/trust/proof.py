@@ -68,7 +68,9 @@ def believe(der: bytes, anchors: Anchors, now: datetime) -> HolderCertificate:
 
 def proved(proof: HolderProof, expected: Expectation, certificate: HolderCertificate) -> Holder:
     """Return the holder of *certificate*, who answered *expected*: checks 2 and 3 of `verify`."""
-    if not fits(expected.algorithm, certificate.public_key):
+    # Taken once: the library makes a new key of the certificate each time.
+    key = certificate.public_key
+    if not fits(expected.algorithm, key):
         raise CertificateUnsuitable(
             Defect.PROFILE, f"the holder's key is not one for {expected.algorithm}, as the profile says"
         )
@@ -76,7 +78,7 @@ def proved(proof: HolderProof, expected: Expectation, certificate: HolderCertifi
         raise ProofInvalid("the proof is for another nonce than the one that was asked for")
 
     def proves(mode: Mode) -> bool:
-        return verified(expected.algorithm, certificate.public_key, proof.signature, expected.message(mode))
+        return verified(expected.algorithm, key, proof.signature, expected.message(mode))
 
     if proves(expected.mode):
         return Holder(expected, certificate)

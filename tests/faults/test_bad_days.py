@@ -6,6 +6,7 @@ pinned key verifies or with one of our errors; here it is about what happens whe
 """
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from tests.faults.remote import P11KitServer
 from tests.hsm.conftest import Token
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
+
+_LOG = logging.getLogger(__name__)
 
 HSM_CODES = {
     "hsm_busy",
@@ -47,7 +50,11 @@ async def recovery(day: Day) -> float:
         lambda outcome: outcome.code is None and outcome.asked >= returned, RETURN_SECONDS
     )
     assert set(day.crowd.codes) - {None} <= HSM_CODES
-    return outcome.answered - returned
+    seconds = outcome.answered - returned
+    _LOG.info(
+        "signatures again after %.2f s, healed by %s", seconds, [rung.name for rung in day.witness.healed]
+    )
+    return seconds
 
 
 async def test_lost_connection(remote: Hsm, server: P11KitServer, token: Token, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ async def test_not_knowing_is_accepted_only_in_so_many_words(
 async def test_what_is_observed_is_a_closed_set(holder: HolderCertificate, now: datetime) -> None:
     """Method and result are told, good or a code, and nothing of the certificate."""
     told: list[tuple[Method, str]] = []
-    for says in (GOOD, *SILENT, CertificateRevoked("yes")):
+    answers: list[Standing | ApplianceError] = [GOOD, *SILENT, CertificateRevoked("yes")]
+    for says in answers:
         sources = Sources([Told(says)], True, lambda method, result: told.append((method, result)))  # noqa: FBT003
         with suppress(ApplianceError):
             await sources.check(holder, now)

@@ -76,6 +76,7 @@ def facts(
         leaf = hierarchy.issue_institution(institution_key.public_key(), CODE)
         chain = check_chain(hierarchy.institution.intermediate, leaf, hierarchy.root_key)
         expected = Expectation(mode, NONCE, CODE, PROFILE.proof.algorithm)
+        assert isinstance(card.private_key, rsa.RSAPrivateKey)
         signature = card.private_key.sign(expected.message(mode), padding.PKCS1v15(), SHA256())
         signed = institution_key.sign(CHALLENGE, padding.PKCS1v15(), SHA256())
         institution = InstitutionProof(CHALLENGE, signed) if mode is Mode.PINLESS else None
