@@ -2,9 +2,11 @@
 One authentication, from card to token: the use case, and the only place that orders side effects.
 
     dialogue ──Exchange──────────────> Card      a terminal, one round trip each
-             ──InstitutionSignature──> Signer    the institution key in the HSM
+             ──InstitutionSignature──> Ledger    reserved, durably, before the key is used
+             ────────────────────────> Signer    the institution key in the HSM
     proof    ──trust.proof───────────> Holder    or a refusal
     holder   ──certificate────────────> Revocation   good, or an explicit absence of knowledge; or a refusal
+    outcome  ─────────────────────────> Ledger   finished, durably
     result   ─────────────────────────> Tokens   the signed result, with the hash of the evidence
 
 What it needs of the outside it declares here as Protocols; adapters fit them, and `daemon` joins them.
@@ -27,7 +29,7 @@ from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
 from appliance.card.jpki import Mode
 from appliance.card.nonce import Nonce
 from appliance.card.profile import Profile
-from appliance.errors import IdentityCheckMissing, InstitutionChainRefused
+from appliance.errors import ApplianceError, IdentityCheckMissing, InstitutionChainRefused, LedgerError
 from appliance.trust import evidence, proof
 from appliance.trust.certificates import Anchors, HolderCertificate
 from appliance.trust.evidence import Facts
@@ -78,6 +80,27 @@ class Tokens(Protocol):
         """Return the signed token that states *result*, or raise HsmError."""
 
 
+class Ledger(Protocol):
+    """Who remembers every use of a key."""
+
+    @property
+    def origin(self) -> str:
+        """What the log is called."""
+
+    async def reserve(self, reservation: "Reservation") -> int:
+        """
+        Make it durable that a key is about to be used, and return the entry's index.
+
+        Raises LedgerError; then no key may be used.
+        """
+
+    async def finish(self, reserved: int, outcome: "Authentication | ApplianceError") -> int:
+        """Make durable how the authentication that was *reserved* ended; return that entry's index, or raise."""
+
+    def abandon(self, reserved: int) -> None:
+        """Have what was *reserved* closed: the authentication ended without an outcome, it was cancelled."""
+
+
 class CheckMethod(StrEnum):
     """How the holder was checked (本人確認の方法)."""
 
@@ -126,11 +149,24 @@ class Authentication:
     time: datetime
     standing: Standing
     evidence: bytes = field(repr=False)
+    log: tuple[str, int] | None = None
+    """Origin and index of the ledger entry that announced it."""
 
     @property
     def ends_soon(self) -> bool:
         """Whether the holder's certificate is close to its end, so that the holder may be told."""
         return self.holder.certificate.not_after - self.time < ENDS_SOON
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is remembered before a key is used; *challenge* and *key* are SHA-256, for the institution's signature."""
+
+    mode: Mode
+    terminal: str
+    identity_check: IdentityCheck
+    challenge: str | None = None
+    key: str | None = None
 
 
 class Chains:
@@ -177,32 +213,51 @@ class Authenticator:
     clock: Callable[[], datetime]
     random: Callable[[int], bytes]
     revocation: Revocation
+    ledger: Ledger
 
     async def authenticate(self, request: Request, card: Card) -> tuple[Authentication, str]:
         """
         Return the result of *request* on *card*, and its token; or raise an ApplianceError.
 
-        The order, each only if all before succeeded: identity check claimed, dialogue with the card,
-        proof and certificate at one given time, revocation, evidence, token.
+        The order, each only if all before succeeded: identity check claimed, dialogue with the card, in which
+        the ledger reserves before the institution key signs, proof and certificate at one given time, revocation,
+        evidence, outcome in the ledger, token. With PIN the ledger reserves before the dialogue.
         """
         identity_check = request.require_identity_check()
+        entry = _Entry(self.ledger, request, identity_check)
+        try:
+            if request.mode is Mode.PIN:
+                await entry.reserve()
+            result = await self._prove(request, identity_check, card, entry)
+            await entry.finish(result)
+        except ApplianceError as error:
+            await entry.finish(error)
+            raise
+        finally:
+            entry.close()
+        return result, await self.tokens.issue(result)
+
+    async def _prove(
+        self, request: Request, identity_check: IdentityCheck, card: Card, entry: "_Entry"
+    ) -> Authentication:
         nonce = Nonce.from_random(self.random(self.profile.proof.nonce_length))
-        chain, answer = await self._converse(request, nonce, card)
+        chain, answer = await self._converse(request, nonce, card, entry)
         expected = Expectation(request.mode, nonce, chain.institution_code, self.profile.proof.algorithm)
         now = self.clock()
         holder = proof.verify(answer, expected, self.anchors, now)
         standing = await self.revocation.check(holder.certificate, now)
         check = (str(identity_check.method), identity_check.by)
-        facts = Facts(self.profile, chain, answer, holder, standing, check, request.terminal, now)
+        facts = Facts(self.profile, chain, answer, holder, standing, check, request.terminal, now, entry.log)
         document = evidence.build(facts)
-        result = Authentication(holder, identity_check, request.terminal, now, standing, document)
-        return result, await self.tokens.issue(result)
+        return Authentication(holder, identity_check, request.terminal, now, standing, document, entry.log)
 
-    async def _converse(self, request: Request, nonce: Nonce, card: Card) -> tuple[Chain, jpki.HolderProof]:
+    async def _converse(
+        self, request: Request, nonce: Nonce, card: Card, entry: "_Entry"
+    ) -> tuple[Chain, jpki.HolderProof]:
         """Return what *card* answered, and the chain that was used with it."""
         chain = self.chains.preferred
         while True:
-            sign = _ChainSigner(self.signer, self.chains, chain).sign
+            sign = _ChainSigner(self.signer, self.chains, chain, entry).sign
             try:
                 return chain, await converse(self._dialogue(request, chain, nonce), card, sign)
             except InstitutionChainRefused:
@@ -227,11 +282,48 @@ class _ChainSigner:
     signer: Signer
     chains: Chains
     chain: Chain
+    entry: "_Entry"
 
     async def sign(self, challenge: bytes) -> bytes:
         self.chains.taken(self.chain)
-        signature = await self.signer.sign_challenge(challenge, fingerprint(self.chain))
+        key = fingerprint(self.chain)
+        # Not durable, no signature.
+        await self.entry.reserve(challenge, key)
+        signature = await self.signer.sign_challenge(challenge, key)
         return as_cards_write(self.chain.leaf.body.shape.algorithm, signature)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What the ledger has of one authentication."""
+
+    ledger: Ledger
+    request: Request
+    identity_check: IdentityCheck
+    log: tuple[str, int] | None = None
+    """Where it was reserved."""
+    is_open: bool = False
+
+    async def reserve(self, challenge: bytes | None = None, key: str | None = None) -> None:
+        reservation = Reservation(
+            self.request.mode,
+            self.request.terminal,
+            self.identity_check,
+            None if challenge is None else sha256(challenge).hexdigest(),
+            key,
+        )
+        self.log = (self.ledger.origin, await self.ledger.reserve(reservation))
+        self.is_open = True
+
+    async def finish(self, outcome: Authentication | ApplianceError) -> None:
+        # Where the ledger has just said that it cannot write, it is left to `close`.
+        if self.log is not None and self.is_open and not isinstance(outcome, LedgerError):
+            await self.ledger.finish(self.log[1], outcome)
+            self.is_open = False
+
+    def close(self) -> None:
+        if self.log is not None and self.is_open:
+            self.ledger.abandon(self.log[1])
 
 
 def fingerprint(chain: Chain) -> str:

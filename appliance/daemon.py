@@ -5,7 +5,9 @@ What is wrong with the configuration shows here, before a card is touched; what 
 its workers start.
 """
 
+import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from appliance.authentication import Authenticator, Chains
@@ -27,7 +29,12 @@ from appliance.gateway.token import ResultTokens
 from appliance.hsm.messages import TokenSetup
 from appliance.hsm.place import Hsm
 from appliance.hsm.pool import Pool
-from appliance.hsm.vendor import load_vendor
+from appliance.hsm.vendor import Vendor, load_vendor
+from appliance.ledger import place as ledger_place
+from appliance.ledger.authentications import AuthenticationLedger
+from appliance.ledger.keeper import Keeper
+from appliance.ledger.log import Log
+from appliance.ledger.note import PublicKey as LedgerKey
 from appliance.revocation.knowledge import knowledge
 from appliance.terminals.pcsc import PcscCard, card_on
 from appliance.terminals.steps import EnterPin, Observe, ignore, no_pin_entry
@@ -43,6 +50,7 @@ class Appliance:
     authenticator: Authenticator
     tokens: ResultTokens
     pool: Pool
+    ledger: Keeper
 
     @property
     def front_reader(self) -> FrontReader:
@@ -69,7 +77,11 @@ class Appliance:
 
 @asynccontextmanager
 async def running(configuration: Configuration) -> AsyncIterator[Appliance]:
-    """Give the appliance that *configuration* describes; raise ConfigurationError, InstitutionError, HsmError."""
+    """
+    Give the appliance that *configuration* describes.
+
+    Raises ConfigurationError, InstitutionError, HsmError, LedgerError.
+    """
     settings = configuration.settings
     card_profile = load_profile(configuration)
     chains = load_chains(configuration)
@@ -86,6 +98,7 @@ async def running(configuration: Configuration) -> AsyncIterator[Appliance]:
             canary_seconds=settings.hsm.canary_seconds,
         ) as pool,
         knowledge(configuration, anchors) as revocation,
+        remembering(configuration, pool) as ledger,
     ):
         tokens = ResultTokens(
             issuer=settings.result.issuer,
@@ -105,8 +118,25 @@ async def running(configuration: Configuration) -> AsyncIterator[Appliance]:
             lambda: datetime.now(UTC),
             secrets.token_bytes,
             revocation,
+            AuthenticationLedger(ledger.recorder, pseudonym_key, lambda: datetime.now(UTC)),
         )
-        yield Appliance(configuration, authenticator, tokens, pool)
+        yield Appliance(configuration, authenticator, tokens, pool, ledger)
+
+
+@asynccontextmanager
+async def remembering(configuration: Configuration, pool: Pool) -> AsyncIterator[Keeper]:
+    """Give the ledger, checked against its checkpoints, whose last one is signed at the end."""
+    log = Log(ledger_place.store(configuration), seconds=configuration.settings.ledger.append_seconds)
+    keeper = ledger_place.keeper(configuration, log, pool, time.monotonic)
+    async with log:
+        await keeper.start()
+        keeping = asyncio.create_task(keeper.run())
+        try:
+            yield keeper
+        finally:
+            keeping.cancel()
+            await asyncio.wait((keeping,))
+            await keeper.turn()
 
 
 def hsms(configuration: Configuration) -> tuple[Hsm, ...]:
@@ -115,6 +145,7 @@ def hsms(configuration: Configuration) -> tuple[Hsm, ...]:
     card_profile = load_profile(configuration)
     chains = load_chains(configuration)
     token_key = load_token_key(configuration)
+    ledger_key = ledger_place.verifier_key(configuration).key
     found = tuple(
         Hsm(
             alias=one.alias,
@@ -129,6 +160,8 @@ def hsms(configuration: Configuration) -> tuple[Hsm, ...]:
                 challenges_per_minute=settings.hsm.challenges_per_minute,
                 issuer=settings.result.issuer,
                 token_lifetime_seconds=settings.result.lifetime_seconds,
+                ledger_key=_ledger_key(vendor, ledger_key),
+                ledger_origin=settings.ledger.origin,
             ),
             environment=configuration.environment(one),
             workers=one.workers,
@@ -140,7 +173,19 @@ def hsms(configuration: Configuration) -> tuple[Hsm, ...]:
         raise ConfigInvalid(
             "no HSM can hold the key that signs result tokens: none of the modules has EC keys"
         )
+    if all(hsm.setup.ledger_key is None for hsm in found):
+        raise ConfigInvalid(
+            "no HSM can hold the key that ledger.key names: none of the modules has such keys"
+        )
     return found
+
+
+def _ledger_key(vendor: Vendor, key: LedgerKey) -> bytes | None:
+    """Return *key* where the module can have it: it makes ledger keys of one kind."""
+    is_ed25519 = isinstance(key, ed25519.Ed25519PublicKey)
+    if not vendor.signing.ec or is_ed25519 != (vendor.signing.ledger == "ed25519"):
+        return None
+    return _spki(key)
 
 
 def load_profile(configuration: Configuration) -> Profile:
@@ -209,5 +254,5 @@ def _public_key(configuration: Configuration, named: str) -> object:
         raise ConfigInvalid(f"{configuration.path(named)} holds no PEM public key") from error
 
 
-def _spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
+def _spki(key: rsa.RSAPublicKey | LedgerKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

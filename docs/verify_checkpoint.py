@@ -39,7 +39,7 @@ def main(proof: str, vkey: str) -> None:
         place, last = place >> 1, last >> 1
     if last != 0 or value != b64decode(root):
         sys.exit("the entry is not under the signed root")
-    print(f"verified: entry {index} of {size} in {origin}\n{entry.decode()}")  # noqa: T201
+    print(f"verified: entry {index} of {size} in {origin}\n{entry.decode()}")
 
 
 def check_signature(text: str, signatures: str, origin: str, vkey: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -15,6 +15,7 @@ from appliance.authentication import (
     CheckMethod,
     IdentityCheck,
     Request,
+    Reservation,
     converse,
     fingerprint,
 )
@@ -24,7 +25,9 @@ from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
 from appliance.card.jpki import Mode
 from appliance.card.profile import shipped
 from appliance.errors import (
+    ApplianceError,
     CertificateExpired,
+    CertificateRevoked,
     HsmUnavailable,
     IdentityCheckMissing,
     InstitutionChainRefused,
@@ -39,7 +42,9 @@ from appliance.simulator.faults import Answer, Fault, FaultyCard, PinForPinless,
 from appliance.simulator.holder_pki import HolderOptions
 from appliance.simulator.pki import Hierarchy
 from appliance.terminals.steps import perform
-from appliance.trust.certificates import Anchors
+from appliance.trust.certificates import Anchors, HolderCertificate
+from appliance.trust.decision import STEPS, Trust, decide
+from appliance.trust.revocation import Standing
 
 VISUAL = IdentityCheck(CheckMethod.VISUAL, "operator-3")
 PINLESS = Request(Mode.PINLESS, "desk-1", VISUAL)
@@ -80,12 +85,44 @@ class Key:
         return self.private_key.sign(challenge, padding.PKCS1v15(), SHA256())
 
 
+@dataclass(slots=True)
+class Refusing:
+    """Knowledge that a certificate was revoked."""
+
+    async def check(self, _holder: HolderCertificate, _now: datetime) -> Standing:
+        """Say so."""
+        raise CertificateRevoked("as this test wants it")
+
+
 class Written:
     """Tokens that are only the words."""
 
     async def issue(self, result: Authentication) -> str:
         """Return what the token would say."""
         return f"{result.holder.proved.mode} {result.identity_check.method} {result.standing.result}"
+
+
+@dataclass(slots=True)
+class Memory:
+    """A ledger that is a list."""
+
+    origin: str = "example.com/memory"
+    reserved: list[Reservation] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+
+    async def reserve(self, reservation: Reservation) -> int:
+        """Remember."""
+        self.reserved.append(reservation)
+        return len(self.reserved) - 1
+
+    async def finish(self, reserved: int, outcome: Authentication | ApplianceError) -> int:
+        """Remember."""
+        self.outcomes.append(outcome.code if isinstance(outcome, ApplianceError) else "authenticated")
+        return reserved + 1
+
+    def abandon(self, reserved: int) -> None:
+        """Refuse: nothing is cancelled here."""
+        raise AssertionError(f"abandoned {reserved}")
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +152,7 @@ def authenticator(hierarchy: Hierarchy, key: Key, now: datetime) -> Authenticato
         lambda: now,
         lambda length: b"\x11" * length,
         Sources([]),
+        Memory(),
     )
 
 
@@ -312,3 +350,33 @@ async def test_a_leaking_channel_cannot_end_a_dialogue_as_if_it_had_succeeded() 
 
     with pytest.raises(RuntimeError):
         await converse(dialogue(), Leaking(), _never)
+
+
+async def test_a_holder_who_is_revoked_gets_no_token(
+    hierarchy: Hierarchy, authenticator: Authenticator, now: datetime
+) -> None:
+    """A perfect proof with a revoked certificate is refused, and no token is made."""
+    with pytest.raises(CertificateRevoked):
+        await replace(authenticator, revocation=Refusing()).authenticate(PINLESS, terminal(hierarchy, now))
+
+
+@pytest.mark.parametrize("request_", [PINLESS, PIN], ids=["pinless", "pin"])
+async def test_the_caller_gets_evidence(
+    request_: Request, hierarchy: Hierarchy, authenticator: Authenticator, now: datetime
+) -> None:
+    """What comes with the token decides the same again, with nothing but the CAs."""
+    result, _ = await authenticator.authenticate(request_, terminal(hierarchy, now))
+    trust = Trust(Anchors(hierarchy.ca_certificates), hierarchy.root_key)
+    assert tuple(step.name for step in decide(result.evidence, trust)) == STEPS
+    assert "evidence" not in repr(result)
+
+
+async def test_a_certificate_near_its_end_is_a_warning(
+    hierarchy: Hierarchy, authenticator: Authenticator, now: datetime
+) -> None:
+    """Ninety days before its end a certificate still does, and the result says that it ends soon."""
+    card = terminal(hierarchy, now)
+    first, _ = await authenticator.authenticate(PINLESS, card)
+    later = first.holder.certificate.not_after - timedelta(days=89)
+    second, _ = await replace(authenticator, clock=lambda: later).authenticate(PINLESS, card)
+    assert (first.ends_soon, second.ends_soon) == (False, True)

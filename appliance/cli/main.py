@@ -16,6 +16,7 @@ from appliance.cli.demo import demo
 from appliance.cli.doctor import doctor
 from appliance.cli.explain import explain
 from appliance.cli.hsm import hsm
+from appliance.cli.ledger import ledger
 from appliance.cli.measure import bench
 from appliance.cli.profile import profile
 from appliance.cli.revocation import revocation
@@ -32,7 +33,19 @@ def command() -> None:
     """Authenticate My Number cards (特定機関認証) with an institution key that stays in its HSM."""
 
 
-for subcommand in (bench, revocation, ceremony, demo, doctor, explain, hsm, profile, simulator, verify):
+for subcommand in (
+    bench,
+    ledger,
+    revocation,
+    ceremony,
+    demo,
+    doctor,
+    explain,
+    hsm,
+    profile,
+    simulator,
+    verify,
+):
     command.add_command(subcommand)
 hsm.add_command(conformance)
 

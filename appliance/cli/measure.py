@@ -2,6 +2,7 @@
 
 import click
 
+from appliance.cli.bench_ledger import ledger
 from appliance.cli.revocation_bench import revocation
 
 
@@ -10,4 +11,5 @@ def bench() -> None:
     """Measure the appliance on this machine."""
 
 
+bench.add_command(ledger)
 bench.add_command(revocation)

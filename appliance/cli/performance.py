@@ -15,6 +15,7 @@ from appliance.card.front import Front
 from appliance.card.jpki import Mode
 from appliance.cli import stage
 from appliance.cli.record import RecordedCard, RecordedSigner, Recorder, Silence
+from appliance.cli.remembered import Remembered, remembered
 from appliance.cli.stage import Scene
 from appliance.cli.story import Story
 from appliance.daemon import Appliance, running
@@ -26,12 +27,13 @@ _CHECKED_BY: Final = {CheckMethod.FACE: "demo-face-reader", CheckMethod.VISUAL: 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A token, the key set that verifies it, what it says, and the evidence whose hash it has."""
+    """A token, the key set that verifies it, what it says, the evidence whose hash it has, and the ledger's proof."""
 
     token: str
     jwks: Mapping[str, object]
     claims: Mapping[str, Any]
     evidence: str
+    remembered: Remembered
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class Performance:
                 self._show(self.story, success)
                 if self.mode is Mode.PIN:
                     await self._compare(self.story, appliance, success)
+                self._recall(self.story, success)
                 self.story.authenticated(self.mode, success.claims)
             self.success = success
 
@@ -108,6 +111,10 @@ class Performance:
         self.tell("difference")
         story.difference(mine.claims, pinless.claims)
 
+    def _recall(self, story: Story, success: Success) -> None:
+        self.tell("ledger")
+        story.remembered(success.remembered)
+
     def _show(self, story: Story, success: Success) -> None:
         self.tell("token")
         story.claims(success.claims)
@@ -126,4 +133,7 @@ async def _authenticate(
     )
     jwks = appliance.tokens.jwks()
     claims = tokens.verify(token, msgspec.json.encode(jwks), settings.result.audience, datetime.now(UTC))
-    return Success(token, jwks, claims, result.evidence.decode())
+    if result.log is None:
+        raise ValueError("an authentication of the appliance is in its ledger")
+    found = await remembered(appliance, result.log[1])
+    return Success(token, jwks, claims, result.evidence.decode(), found)

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -15,6 +16,7 @@ from appliance.card.front import Front
 from appliance.card.jpki import Mode
 from appliance.catalogue import Language, error_text, story
 from appliance.cli.record import ExchangeRecord, PartRecord, SignatureRecord
+from appliance.cli.remembered import Remembered
 from appliance.errors import ApplianceError
 
 _SHOWN_COMMAND = 42
@@ -104,6 +106,15 @@ class Story:
                 table.add_row(Text(name, "bold"), str(mine[name]), str(other[name]))
         self.console.print(table)
         self.console.print(self.say("difference-explained"))
+
+    def remembered(self, found: Remembered) -> None:
+        """Show the ledger's entries, the proof of the second, and that a stranger's program verifies it."""
+        for entry in found.entries:
+            self.console.print(Text(msgspec.json.encode(entry).decode(), overflow="fold"))
+        self.console.print()
+        self.console.print(Text(found.proof.rstrip(), "dim", overflow="fold"))
+        self.console.print()
+        self.console.print(Text.assemble(("✓ ", "green"), f"{self.say('ledger-verified')}  {found.verified}"))
 
     def authenticated(self, mode: Mode, claims: Mapping[str, Any]) -> None:
         """Tell the happy end."""

@@ -130,6 +130,7 @@ class ResultTokens:
             "assurance": result.standing.assurance,
             "certificate": {"not_after": int(holder.not_after.timestamp()), "ends_soon": result.ends_soon},
             "evidence": sha256(result.evidence).hexdigest(),
+            **({} if result.log is None else {"log": {"origin": result.log[0], "index": result.log[1]}}),
         }
 
     def jwks(self) -> dict[str, object]:

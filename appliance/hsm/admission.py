@@ -3,7 +3,7 @@ What a worker lets through to a key, decided again beside the key itself.
 
 The daemon has its own rules. These hold even if the daemon is taken over: whatever comes over the channel, the
 institution key signs strings of one short length at a bounded rate, and the token key signs result tokens of
-ours and nothing else.
+ours and the ledger key checkpoints of ours that never go back, and nothing else.
 """
 
 import base64
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from appliance.errors import HsmRequestRefused
+from appliance.errors import HsmRequestRefused, LedgerProofInvalid
+from appliance.ledger.checkpoint import Checkpoint
 from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE
 
 LARGEST_SIGNING_INPUT = 16 * 1024
@@ -76,6 +77,31 @@ class TokenAdmission:
             raise HsmRequestRefused("iat and exp are integers")
         if not 0 < expires - issued <= self.lifetime:
             raise HsmRequestRefused(f"a token that lives {expires - issued} seconds")
+
+
+class CheckpointAdmission:
+    """Checkpoints of the log *origin* that never go back: no smaller size, and one root for one size."""
+
+    __slots__ = ("_newest", "_origin")
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._newest: Checkpoint | None = None
+
+    def admit(self, text: bytes) -> None:
+        """Let the *text* of a checkpoint through and remember it, or raise HsmRequestRefused."""
+        try:
+            stated = Checkpoint.from_text(text.decode())
+        except (LedgerProofInvalid, UnicodeDecodeError) as error:
+            raise HsmRequestRefused("this is no checkpoint") from error
+        if stated.origin != self._origin:
+            raise HsmRequestRefused("the checkpoint is of another log")
+        newest = self._newest
+        if newest is not None and stated.size < newest.size:
+            raise HsmRequestRefused(f"a checkpoint over {newest.size} entries was signed, not {stated.size}")
+        if newest is not None and stated.size == newest.size and stated.root != newest.root:
+            raise HsmRequestRefused(f"another root over {stated.size} entries was signed")
+        self._newest = stated
 
 
 def _base64url(data: bytes) -> str:

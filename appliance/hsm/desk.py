@@ -2,7 +2,8 @@
 The worker's desk: what may be asked for, what each request may have signed, and the one place that has it signed.
 
 The verbs are `messages.Verb`. The institution keys sign a challenge that `ChallengeAdmission` has let through, and
-the canary, which no card would take for one; the token key signs what `TokenAdmission` has let through.
+the canary, which no card would take for one; the token key signs what `TokenAdmission` has let through, the ledger
+key what `CheckpointAdmission` has.
 """
 
 import os
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from appliance.errors import HsmRequestRefused
-from appliance.hsm.admission import ChallengeAdmission, TokenAdmission
+from appliance.hsm.admission import ChallengeAdmission, CheckpointAdmission, TokenAdmission
 from appliance.hsm.climber import Climber
 from appliance.hsm.keyring import Keyring
 from appliance.hsm.messages import (
@@ -26,6 +27,7 @@ from appliance.hsm.messages import (
     Role,
     Signature,
     SignChallenge,
+    SignCheckpoint,
     SignToken,
     Status,
     StatusReport,
@@ -39,7 +41,17 @@ from appliance.trust.jwk import thumbprint
 class Desk:
     """Answers requests with the keys of *keyring*. What happens on the way is *told*."""
 
-    __slots__ = ("_challenges", "_climber", "_keyring", "_roles", "_signatures", "_token_key", "_tokens")
+    __slots__ = (
+        "_challenges",
+        "_checkpoints",
+        "_climber",
+        "_keyring",
+        "_ledger_key",
+        "_roles",
+        "_signatures",
+        "_token_key",
+        "_tokens",
+    )
 
     def __init__(
         self, setup: TokenSetup, keyring: Keyring, tell: Callable[[Climbing | Climbed], None]
@@ -58,6 +70,8 @@ class Desk:
                 raise ValueError("the keyring has let another kind of token key pass")
             self._token_key = fingerprint(setup.token_key)
             self._tokens = TokenAdmission(setup.issuer, thumbprint(key), setup.token_lifetime_seconds)
+        self._ledger_key = None if setup.ledger_key is None else fingerprint(setup.ledger_key)
+        self._checkpoints = CheckpointAdmission(setup.ledger_origin)
         self._signatures = 0
 
     def answer(self, verb: Verb, deadline: float) -> Answer:
@@ -74,6 +88,11 @@ class Desk:
                 self._tokens.admit(signing_input)
                 # The same token signed twice is the same token.
                 return self._sign(self._token_key, signing_input, deadline, repeatable=True)
+            case SignCheckpoint(text):
+                if self._ledger_key is None:
+                    raise HsmRequestRefused("this HSM holds no ledger key")
+                self._checkpoints.admit(text)
+                return self._sign(self._ledger_key, text, deadline, repeatable=True)
             case Canary(key):
                 if key not in self._roles:
                     raise HsmRequestRefused("no key has that fingerprint")

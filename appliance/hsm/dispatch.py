@@ -28,6 +28,7 @@ from appliance.hsm.messages import (
     Refusal,
     Signature,
     SignChallenge,
+    SignCheckpoint,
     SignToken,
     Status,
     StatusReport,
@@ -41,6 +42,7 @@ from appliance.hsm.waiting import WaitingRoom
 _EXPECTED: dict[type[Verb], type[Answer]] = {
     SignChallenge: Signature,
     SignToken: Signature,
+    SignCheckpoint: Signature,
     Canary: CanaryResult,
     Status: StatusReport,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import exceptions
 from pkcs11.types import Session, Token
@@ -201,6 +201,8 @@ def _public_key(pinned: PinnedKey) -> PublicKey:
         case Role.INSTITUTION if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(
             key.curve, ec.SECP384R1
         ):
+            return key
+        case Role.LEDGER if isinstance(key, ed25519.Ed25519PublicKey):
             return key
         case Role.INSTITUTION:
             raise ConfigInvalid(

@@ -64,6 +64,7 @@ class KeyLabel(StrEnum):
     INSTITUTION_NEXT = "institution-next"
     """The key that takes over in a rotation, while both live."""
     TOKEN = "token"  # noqa: S105 - the name of a key
+    LEDGER = "ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,10 @@ class TokenSetup(_Message, frozen=True, kw_only=True, tag=True):
     """The `iss` of our result tokens."""
     token_lifetime_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)]
     """The longest time from `iat` to `exp` of a result token."""
+    ledger_key: bytes | None = None
+    """The pinned Ed25519 or P-256 public key of checkpoints, as DER SubjectPublicKeyInfo; None where there is none."""
+    ledger_origin: str = ""
+    """The origin of our log: the worker signs no other log's checkpoints."""
 
     @property
     def pinned(self) -> tuple[PinnedKey, ...]:
@@ -119,6 +124,7 @@ class TokenSetup(_Message, frozen=True, kw_only=True, tag=True):
         return (
             *(PinnedKey(label, Role.INSTITUTION, spki) for label, spki in institution),
             *(() if self.token_key is None else (PinnedKey(KeyLabel.TOKEN, Role.TOKEN, self.token_key),)),
+            *(() if self.ledger_key is None else (PinnedKey(KeyLabel.LEDGER, Role.LEDGER, self.ledger_key),)),
         )
 
 
@@ -137,6 +143,12 @@ class SignToken(_Message, frozen=True, tag=True):
     """Sign the *signing_input* of a result token (header and payload) with the token key."""
 
     signing_input: bytes
+
+
+class SignCheckpoint(_Message, frozen=True, tag=True):
+    """Sign the *text* of a checkpoint of our log with the ledger key."""
+
+    text: bytes
 
 
 class Canary(_Message, frozen=True, tag=True):
@@ -233,7 +245,7 @@ class Refusal(_Message, frozen=True, kw_only=True, tag=True):
     """Whether the worker takes further requests; otherwise it has ended."""
 
 
-Verb = SignChallenge | SignToken | Canary | Status
+Verb = SignChallenge | SignToken | SignCheckpoint | Canary | Status
 """All that a worker can be asked for once it is up. What each may sign stands in `admission`."""
 Progress = Climbing | LoginNeeded | LoggedIn | Climbed
 """What comes before the answer to a request."""
@@ -258,7 +270,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A *verb* for the worker, the *number* its answer will carry, and when it is too late to begin (monotonic)."""
 
     number: int
-    verb: TokenSetup | LogIn | Withdraw | SignChallenge | SignToken | Canary | Status
+    verb: TokenSetup | LogIn | Withdraw | SignChallenge | SignToken | SignCheckpoint | Canary | Status
     deadline: float = FOREVER
 
 

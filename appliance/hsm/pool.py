@@ -25,6 +25,7 @@ from appliance.hsm.messages import (
     KeyLabel,
     Signature,
     SignChallenge,
+    SignCheckpoint,
     SignToken,
     Status,
     StatusReport,
@@ -146,6 +147,12 @@ class Pool:
         answer = await self._dispatch.ask(
             SignToken(signing_input), self._key_called(KeyLabel.TOKEN), Signature
         )
+        return answer.signature
+
+    async def sign_checkpoint(self, text: bytes) -> bytes:
+        """Return the ledger key's signature over a checkpoint's *text*: Ed25519, or ECDSA P-256, SHA-256, as DER."""
+        key = self._key_called(KeyLabel.LEDGER)
+        answer = await self._dispatch.ask(SignCheckpoint(text), key, Signature)
         return answer.signature
 
     async def canary(self, label: KeyLabel = KeyLabel.INSTITUTION) -> float:

@@ -45,15 +45,20 @@ Orphan = Callable[[int, bytes], None]
 """Told the index and content of an entry whose caller believes it was not written."""
 
 
-class _Waiting:
-    """An entry, and whoever waits for it to be durable."""
+class _Group:
+    """Entries that came in one turn of the event loop, and those who wait for them to be durable."""
 
-    __slots__ = ("deadline", "entry", "future")
+    __slots__ = ("deadline", "entries", "futures")
 
-    def __init__(self, entry: bytes, future: "asyncio.Future[int]", deadline: float) -> None:
-        self.entry = entry
-        self.future = future
+    def __init__(self, deadline: float) -> None:
+        self.entries: list[bytes] = []
+        self.futures: list[asyncio.Future[int]] = []
         self.deadline = deadline
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether nobody waits any more."""
+        return all(future.done() for future in self.futures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,10 @@ class Log:
         self._seconds = seconds
         self._most = most
         self._fault = fault
-        self._queue: SimpleQueue[_Waiting | _Task[object] | _End] = SimpleQueue()
-        self._waiting: deque[_Waiting] = deque()
+        self._queue: SimpleQueue[_Group | _Task[object] | _End] = SimpleQueue()
+        self._gathering: _Group | None = None
+        self._waiting: deque[_Group] = deque()
+        self._callers = 0
         self._watching: asyncio.TimerHandle | None = None
         self._orphan: Orphan = _no_orphan
         self._thread: threading.Thread | None = None
@@ -114,6 +121,7 @@ class Log:
         if self._watching is not None:
             self._watching.cancel()
         if self._thread is not None:
+            self._hand_over()
             self._queue.put(_End())
             await asyncio.to_thread(self._thread.join, self._seconds * 2)
 
@@ -135,14 +143,20 @@ class Log:
         loop = self._loop
         if loop is None:
             raise ValueError("the log has not been started")
-        if len(self._waiting) >= self._most:
+        if self._callers >= self._most:
             raise LedgerUnavailable(f"{self._most} callers wait for the store already")
-        waiting = _Waiting(entry, loop.create_future(), loop.time() + self._seconds)
-        self._waiting.append(waiting)
-        if self._watching is None:
-            self._watch()
-        self._queue.put(waiting)
-        return await waiting.future
+        group = self._gathering
+        if group is None:
+            group = self._gathering = _Group(loop.time() + self._seconds)
+            # Whoever else asks in this turn of the loop comes along.
+            loop.call_soon(self._hand_over)
+        future: asyncio.Future[int] = loop.create_future()
+        group.entries.append(entry)
+        group.futures.append(future)
+        self._callers += 1
+        if len(group.entries) == LARGEST_BATCH:
+            self._hand_over()
+        return await future
 
     async def run(self, work: Callable[[Writer, Frontier], T]) -> T:
         """
@@ -151,6 +165,7 @@ class Log:
         Raises LedgerUnavailable after the deadline; the work may be done all the same.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._hand_over()
         self._queue.put(_Task(work, future))  # type: ignore[arg-type]
         try:
             async with asyncio.timeout(self._seconds):
@@ -160,42 +175,58 @@ class Log:
 
     # --- in the event loop ---
 
+    def _hand_over(self) -> None:
+        """Give the thread what has been gathered."""
+        group, self._gathering = self._gathering, None
+        if group is None:
+            return
+        self._waiting.append(group)
+        if self._watching is None:
+            self._watch()
+        self._queue.put(group)
+
     def _watch(self) -> None:
         """Give up on those who have waited too long, as long as anybody waits."""
         loop = self._loop
         if loop is None:
             return
-        now, waiting = loop.time(), self._waiting
-        for one in tuple(waiting):
-            if one.deadline > now:
+        now = loop.time()
+        for group in self._waiting:
+            if group.deadline > now:
                 break
-            if not one.future.done():
-                one.future.set_exception(
-                    LedgerUnavailable(f"the store did not make it durable in {self._seconds} s")
-                )
+            for future in group.futures:
+                if not future.done():
+                    future.set_exception(
+                        LedgerUnavailable(f"the store did not make it durable in {self._seconds} s")
+                    )
         self._forget_answered()
-        self._watching = loop.call_later(self._seconds / _TICKS_IN_DEADLINE, self._watch) if waiting else None
+        self._watching = (
+            loop.call_later(self._seconds / _TICKS_IN_DEADLINE, self._watch) if self._waiting else None
+        )
 
     def _forget_answered(self) -> None:
-        waiting = self._waiting
-        while waiting and waiting[0].future.done():
-            waiting.popleft()
+        while self._waiting and self._waiting[0].is_answered:
+            self._callers -= len(self._waiting.popleft().futures)
 
-    def _acknowledge(self, batch: list[_Waiting], first: int) -> None:
-        self.size = first + len(batch)
-        for index, one in enumerate(batch, first):
-            if one.future.done():
-                self._orphan(index, one.entry)
-            else:
-                one.future.set_result(index)
+    def _acknowledge(self, groups: list[_Group], first: int) -> None:
+        index = first
+        for group in groups:
+            for entry, future in zip(group.entries, group.futures, strict=True):
+                if future.done():
+                    self._orphan(index, entry)
+                else:
+                    future.set_result(index)
+                index += 1
+        self.size = index
         self._forget_answered()
         self._fault("append.acknowledged")
 
-    def _refuse(self, batch: list[_Waiting], error: LedgerError) -> None:
-        for one in batch:
-            if not one.future.done():
-                # An exception of its own for each: a traceback belongs to one caller.
-                one.future.set_exception(type(error)(error.detail))
+    def _refuse(self, groups: list[_Group], error: LedgerError) -> None:
+        for group in groups:
+            for future in group.futures:
+                if not future.done():
+                    # An exception of its own for each: a traceback belongs to one caller.
+                    future.set_exception(type(error)(error.detail))
         self._forget_answered()
 
     def _found(self, first: int, entries: list[bytes]) -> None:
@@ -206,26 +237,33 @@ class Log:
     # --- in the thread ---
 
     def _run(self) -> None:
-        while True:
-            item = self._queue.get()
-            batch: list[_Waiting] = []
-            while isinstance(item, _Waiting):
-                batch.append(item)
-                if len(batch) == LARGEST_BATCH or self._queue.empty():
-                    break
-                item = self._queue.get()
-            if batch:
-                self._commit(batch)
+        item = self._queue.get()
+        while not isinstance(item, _End):
+            following = None
             if isinstance(item, _Task):
                 self._perform(item)
-            elif isinstance(item, _End):
-                break
+            else:
+                groups = [item]
+                following = self._join(groups)
+                self._commit(groups)
+            item = self._queue.get() if following is None else following
         self._give_up()
 
-    def _commit(self, batch: list[_Waiting]) -> None:
-        # Who has given up by now needs no entry.
-        batch = [one for one in batch if not one.future.done()]
-        entries = [one.entry for one in batch]
+    def _join(self, groups: list[_Group]) -> "_Group | _Task[object] | _End | None":
+        """Add to *groups* those that wait already, up to a bound; return what came after them and does not belong."""
+        size = len(groups[0].entries)
+        while not self._queue.empty():
+            item = self._queue.get()
+            if not isinstance(item, _Group) or size + len(item.entries) > LARGEST_BATCH:
+                return item
+            groups.append(item)
+            size += len(item.entries)
+        return None
+
+    def _commit(self, groups: list[_Group]) -> None:
+        # Where all have given up by now, nothing needs to be written.
+        groups = [group for group in groups if not group.is_answered]
+        entries = [entry for group in groups for entry in group.entries]
         if not entries:
             return
         try:
@@ -239,14 +277,14 @@ class Log:
             self._durable = self._frontier.size
         except LedgerError as error:
             self._give_up(error)
-            self._tell(self._refuse, batch, error)
+            self._tell(self._refuse, groups, error)
         except Exception as error:  # noqa: BLE001 - as it says
             # A bug of ours. The thread has to live, or everybody would wait; what is stored has to be looked at.
             self._give_up()
-            self._tell(self._refuse, batch, LedgerUnavailable(f"the writer failed ({type(error).__name__})"))
+            self._tell(self._refuse, groups, LedgerUnavailable(f"the writer failed ({type(error).__name__})"))
             _LOG.exception("ledger writer failed")
         else:
-            self._tell(self._acknowledge, batch, first)
+            self._tell(self._acknowledge, groups, first)
 
     def _perform(self, task: _Task[object]) -> None:
         try:

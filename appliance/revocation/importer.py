@@ -55,9 +55,8 @@ async def import_lists(folder: Path, state: Path, anchors: Anchors) -> Report:
             process.kill()
         await process.wait()
     if process.returncode != 0:
-        raise RevocationUnavailable(
-            said.decode(errors="replace").strip() or "the import of revocation lists failed"
-        )
+        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        raise RevocationUnavailable("".join(last) or "the import of revocation lists failed")
     return msgspec.json.decode(output, type=Report)
 
 

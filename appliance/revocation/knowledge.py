@@ -24,7 +24,12 @@ from appliance.trust.certificates import Anchors
 async def knowledge(
     configuration: Configuration, anchors: Anchors, observe: Observe = ignore
 ) -> AsyncIterator[Sources]:
-    """Give what answers for revocation; lists that are in the folder by now have been imported."""
+    """
+    Give what answers for revocation.
+
+    Where there is no index yet, the lists that are in the folder are imported first; otherwise what was known before
+    answers at once, and the import goes on beside it.
+    """
     settings = configuration.settings.revocation
     age = timedelta(hours=settings.longest_age_hours)
     async with AsyncExitStack() as parts:
@@ -45,9 +50,10 @@ async def knowledge(
                     configuration.path(settings.crl.state),
                 )
                 import_now = partial(import_lists, folder, state, anchors)
-                with suppress(RevocationUnavailable):
-                    # What it could not do is told by the watch, and by every check.
-                    await import_now()
+                if not (state / INDEX).exists():
+                    with suppress(RevocationUnavailable):
+                        # What it could not do is told by the watch, and by every check.
+                        await import_now()
                 watching = asyncio.create_task(watch(folder, import_now, settings.crl.watch_seconds))
                 parts.push_async_callback(_end, watching)
                 sources.append(ListSource(Index(state / INDEX), age))

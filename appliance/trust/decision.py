@@ -216,6 +216,8 @@ def _by_lists(
         found = crl.verify(held[digest], trust.anchors, crl.begin(held[digest]))
         if found.heading.scope != wanted:
             raise EvidenceInvalid("revocation", "the list is for another municipality or another issuer")
+        if (found.heading.base is None) is not (digest == digests[0]):
+            raise EvidenceInvalid("revocation", "a complete list comes first, and deltas after it")
         added, removed = found.changes()
         serial = holder.certificate.certificate.serial_number
         revoked = serial in added or (revoked and serial not in removed and found.heading.base is not None)

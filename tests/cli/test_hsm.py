@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from appliance import config
+from appliance.card.jpki import Mode
 from appliance.cli import stage
+from appliance.cli.revocation_stage import By
 from appliance.daemon import hsms
 from appliance.errors import EX_CONFIG
 from appliance.hsm import softhsm
@@ -23,8 +25,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a configuration, a token and the certificates, as the demonstration has it."""
     folder = tmp_path_factory.mktemp("hsm")
     softhsm.provision_softhsm(folder / "softhsm")
-    stage._certify(folder, Hierarchy.create(datetime.now(UTC)), None)
-    stage._configure(folder)
+    script = stage.Script(Mode.PINLESS, None, By.CRL, stage.REFERENCE)
+    stage._certify(folder, Hierarchy.create(datetime.now(UTC)), script)
+    stage._configure(folder, stage.REFERENCE)
     return folder
 
 

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.errors import (
@@ -32,7 +32,7 @@ class Holder:
     """A holder's certificate without defects; each field replaced is one."""
 
     key: CertificatePublicKeyTypes = field(default_factory=KEY.public_key)
-    hash: HashAlgorithm = field(default_factory=SHA256)
+    hash: SHA256 | SHA384 | SHA512 = field(default_factory=SHA256)
     usage: tuple[x509.KeyUsage, bool] | None = (usage(digital_signature=True), True)
     policy: str | None = USER_AUTHENTICATION.dotted_string
     authority: bool = False
@@ -80,7 +80,8 @@ def test_without_defect_a_holder_is_believed(
     holder: Holder, hierarchy: Hierarchy, anchors: Anchors, now: datetime
 ) -> None:
     """Every key on the list, and what need not be understood, is believed."""
-    assert verify(parse(holder.issued(hierarchy, now).public_bytes(Encoding.DER)), anchors, now)
+    certificate = parse(holder.issued(hierarchy, now).public_bytes(Encoding.DER))
+    assert verify(certificate, anchors, now).certificate == certificate
 
 
 DEFECTS = [
