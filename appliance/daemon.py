@@ -137,6 +137,9 @@ async def remembering(configuration: Configuration, pool: Pool) -> AsyncIterator
             keeping.cancel()
             await asyncio.wait((keeping,))
             await keeper.turn()
+        if not keeping.cancelled():
+            # It ended by itself: a bug, which must not pass unheard.
+            keeping.result()
 
 
 def hsms(configuration: Configuration) -> tuple[Hsm, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,18 +25,19 @@ _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
 class Ledger:
     """The ledger that a configuration describes."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, origin: str | None) -> None:
         self.configuration = configuration
+        self._origin = origin or configuration.settings.ledger.origin
 
     @property
     def store(self) -> Store:
         """Where it is."""
-        return place.store(self.configuration)
+        return place.store(self.configuration).with_origin(self._origin)
 
     @property
     def key(self) -> VerifierKey:
         """What its checkpoints verify with."""
-        return place.verifier_key(self.configuration)
+        return replace(place.verifier_key(self.configuration), name=self._origin)
 
     def saved(self, path: Path | None) -> Checkpoint | None:
         """Return the checkpoint in the file *path*."""
@@ -57,10 +59,13 @@ class Ledger:
     show_default=True,
     help="The appliance's configuration file.",
 )
+@click.option(
+    "--origin", help="Another log in the same database: one that was restored. [default: ledger.origin]"
+)
 @click.pass_context
-def ledger(context: click.Context, path: Path) -> None:
+def ledger(context: click.Context, path: Path, origin: str | None) -> None:
     """Verify, prove, export, prune and back up the record of all authentications."""
-    context.obj = Ledger(config.load(path))
+    context.obj = Ledger(config.load(path), origin)
 
 
 @ledger.command()
@@ -183,5 +188,5 @@ def restore(this: Ledger, path: Path, saved: Path | None) -> None:
 
     Then set a new ledger.origin. The new log begins by saying where the old one ended.
     """
-    report = backup.restore(path, this.store, this.key, this.saved(saved))
+    report = backup.restore(path, this.store, this.key, None if saved is None else read_bounded(saved))
     click.echo(f"{report.size} entries restored and verified; the log is closed, set a new ledger.origin")

@@ -13,14 +13,14 @@ whatever was lost between backup and restore.
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 import msgspec
 
 from appliance.errors import LedgerDamaged, LedgerUnusable
-from appliance.ledger import audit
-from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger import audit, checkpoint
 from appliance.ledger.merkle import Frontier
 from appliance.ledger.note import VerifierKey
 from appliance.ledger.store import Batch, Store, StoredCheckpoint, split
@@ -86,18 +86,19 @@ def back_up(store: Store, path: Path) -> int:
     return head.size
 
 
-def restore(path: Path, store: Store, key: VerifierKey, known: Checkpoint | None) -> audit.Report:
+def restore(path: Path, store: Store, key: VerifierKey, known: bytes | None) -> audit.Report:
     """
     Bring the log in the file *path* back into *store*, where no such log may be, closed for good; verify it.
 
-    *known* is the newest checkpoint that anybody has kept. Where the backup is older, LedgerRolledBack says so after
+    *key* is the ledger key, whatever it is called now; *known* the newest checkpoint that anybody has kept, as signed. Where the backup is older, LedgerRolledBack says so after
     everything was restored: the entries in between are lost, and remain known to be.
     """
     frames = _frames(path)
     opening = next(frames)
     if not isinstance(opening, Opening):
         raise LedgerDamaged("the backup has no beginning")
-    store = store.with_origin(opening.origin)
+    store, key = store.with_origin(opening.origin), replace(key, name=opening.origin)
+    saved = None if known is None else checkpoint.verified(known, key)
     writer = store.write()
     try:
         if writer.head().size:
@@ -120,7 +121,7 @@ def restore(path: Path, store: Store, key: VerifierKey, known: Checkpoint | None
     finally:
         writer.close()
     with store.reading() as log:
-        return audit.verify(log, key, saved=known)
+        return audit.verify(log, key, saved=saved)
 
 
 class _Writing:

@@ -83,6 +83,7 @@ class Keeper:
     failures: dict[str, int] = field(default_factory=dict)
     """How often each sink and witness, and the signer, has failed."""
     _copied: float = 0.0
+    _pruned: int = 0
     _uncopied: bool = False
 
     @property
@@ -117,6 +118,7 @@ class Keeper:
         """Close what was abandoned, and sign and copy a checkpoint where there is something new."""
         try:
             await self.recorder.sweep()
+            await self._remember_pruning()
             if self.newest is None or self.newest.size < self.log.size:
                 await self.checkpoint()
         except ApplianceError as error:
@@ -146,6 +148,13 @@ class Keeper:
             return
         if self.monotonic() - self._copied > self.copy_hours * _SECONDS_IN_HOUR:
             raise LedgerNotCopied(f"no copy of a checkpoint has left for {self.copy_hours} hours")
+
+    async def _remember_pruning(self) -> None:
+        """Have it in the log itself where content was removed; once more at each start, which nobody else would do."""
+        pruned = await self.log.run(lambda writer, _frontier: writer.head().pruned)
+        if pruned > self._pruned:
+            await self.recorder.pruned(pruned)
+            self._pruned = pruned
 
     async def _keep(self, kept: StoredCheckpoint, settled: int) -> None:
         await self.log.run(lambda writer, _frontier: writer.save_checkpoint(kept, settled))

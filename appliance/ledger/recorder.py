@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from appliance.ledger import entries
-from appliance.ledger.entries import Continued, Entry, Finished, Reserved
+from appliance.ledger.entries import Continued, Entry, Finished, Pruned, Reserved
 from appliance.ledger.log import Log
 from appliance.ledger.merkle import Frontier
 from appliance.ledger.store import Reader, fetching, stored_entries
@@ -83,6 +83,10 @@ class Recorder:
         for index in sorted(self._abandoned & self._open):
             await self._interrupt(index)
         self._abandoned &= self._open
+
+    async def pruned(self, before: int) -> None:
+        """Say in the log that the content of the entries below *before* was removed."""
+        await self.log.append(entries.encode(Pruned(time=self._now(), before=before)))
 
     def _orphaned(self, index: int, content: bytes) -> None:
         entry = entries.decode(content)

@@ -26,6 +26,7 @@ _TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB"}
 _APPLICATION: Final = 0x4A504B4C
 """PRAGMA application_id of our files."""
 _BUSY_SECONDS: Final = 2.0
+_STREAMED_ROWS: Final = 8
 _WAL_PAGES: Final = 16_384
 """Pages of write-ahead log (64 MiB) after which it is copied into the database by whoever commits."""
 _DAMAGES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -172,7 +173,13 @@ class SqliteLog(Tables):
     def stream(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query, a few at a time."""
         with _mapped():
-            yield from self._connection.execute(statement, values)
+            cursor = self._connection.execute(statement, values)
+        while True:
+            with _mapped():
+                rows = cursor.fetchmany(_STREAMED_ROWS)
+            if not rows:
+                return
+            yield from rows
 
     def begin(self) -> None:
         """Begin a transaction that other writers wait for."""

@@ -10,9 +10,9 @@ look-up therefore sees one whole edition, a crash leaves the last good one, and 
 An array is checked against its SHA-256 when it is first looked into.
 
 Why not SQLite: with the same 5,000,000 entries in 2,000 lists a table (list, serial) WITHOUT ROWID needed 3.3 times
-the space and 3 times the time to fill, and a look-up took 1.8 times as long at the median and twice as long at
-the 99th percentile (docs/revocation.md; `bench revocation` measures it each time). A sorted array also leaves nothing
-to migrate, to vacuum, or to recover, and one list's damage is one list's.
+the space and, from run to run, two to seven times the time to fill; a look-up took 1.4 to 2.2 times as long at the
+median (docs/revocation.md; `bench revocation` measures it each time). A sorted array also leaves nothing to migrate, to
+vacuum or to recover, and one list's damage is one list's.
 """
 
 import mmap

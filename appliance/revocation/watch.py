@@ -31,8 +31,8 @@ async def watch(folder: Path, import_now: Callable[[], Awaitable[Report]], secon
             last, until = present, clock() + _AT_LEAST
             try:
                 report = await import_now()
-            except RevocationUnavailable as error:
-                _log.warning("revocation lists not imported", extra={"detail": error.detail})
+            except (RevocationUnavailable, OSError) as error:
+                _log.warning("revocation lists not imported", extra={"detail": str(error)})
                 last = None
             else:
                 counts = {

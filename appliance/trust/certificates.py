@@ -113,7 +113,7 @@ def parse(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         # Parsed only when looked at: what every decision needs is read here. Extensions are the path builder's first,
         # and `extensions` below is for whoever needs more of them: reading all costs as much as two signatures.
-        _ = certificate.public_key(), certificate.not_valid_after_utc
+        certificate.public_key()
     except (*_UNREADABLE, Warning) as error:
         # The library warns of some forms that RFC 5280 forbids; where warnings are errors, that is a refusal too.
         raise refusal from error

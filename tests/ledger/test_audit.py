@@ -40,7 +40,7 @@ async def filled(store: Store, key: MemoryKey) -> Checkpoint:
     """Fill *store* with authentications, checkpoints among them; return the last checkpoint, saved elsewhere."""
     async with Log(store, seconds=10) as log:
         recorder = Recorder(log, lambda: 1)
-        keeper = Keeper(recorder, key, key.verifier(), monotonic=lambda: 0.0)
+        keeper = Keeper(recorder, key, key.verifier(store.origin), monotonic=lambda: 0.0)
         await keeper.start()
 
         async def authenticate(number: int) -> None:
@@ -52,7 +52,7 @@ async def filled(store: Store, key: MemoryKey) -> Checkpoint:
         for part in range(4):
             await asyncio.gather(*(authenticate(part * 40 + number) for number in range(40)))
             note = await keeper.checkpoint()
-    return checkpoint.verified(note, key.verifier())
+    return checkpoint.verified(note, key.verifier(store.origin))
 
 
 @dataclass(frozen=True, slots=True)

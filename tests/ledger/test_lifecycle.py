@@ -15,7 +15,8 @@ from appliance.errors import (
     LedgerUnusable,
 )
 from appliance.ledger import audit, backup, export, retention
-from appliance.ledger.entries import Continued, decode
+from appliance.ledger.entries import Continued, Pruned, decode
+from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log
 from appliance.ledger.merkle import root_from_inclusion
 from appliance.ledger.proof import InclusionProof, prove
@@ -86,6 +87,22 @@ async def test_what_is_old_goes_and_its_hashes_stay(new_store: NewStore, key: Me
         assert log.size == SIZE
 
 
+async def test_pruning_is_remembered(new_store: NewStore, key: MemoryKey) -> None:
+    """That content was removed stands in the log, under the next checkpoint."""
+    await filled(new_store(), key)
+    async with Log(new_store(), seconds=10) as log:
+        keeper = Keeper(Recorder(log, lambda: 9), key, key.verifier(), monotonic=lambda: 0.0)
+        await keeper.start()
+        kept = retention.prune(new_store(), 50)
+        for _ in range(2):
+            await keeper.turn()
+        assert log.size == SIZE + 1
+    with new_store().reading() as reader:
+        ((_, last),) = stored_entries(reader, SIZE, SIZE + 1)
+    assert decode(last) == Pruned(time=9, before=kept)
+    assert verified(new_store(), key).covered == SIZE + 1
+
+
 async def test_pruned_content_is_not_in_the_file_any_more(tmp_path: Path, key: MemoryKey) -> None:
     """What is pruned is overwritten, not only forgotten."""
     store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN)
@@ -100,12 +117,15 @@ async def test_a_restored_log_never_forks(new_store: NewStore, tmp_path: Path, k
     path = tmp_path / "backup"
     assert backup.back_up(new_store(), path) == SIZE
     elsewhere = SqliteStore(tmp_path / "elsewhere.sqlite3", "other.example.jp/log")
-    report = backup.restore(path, elsewhere, key.verifier(), saved)
+    with new_store().reading() as reader:
+        newest = reader.newest_checkpoint()
+    assert newest is not None
+    report = backup.restore(path, elsewhere, key.verifier("other.example.jp/log"), newest.note)
     assert (report.size, report.root) == (SIZE, saved.root)
     with pytest.raises(LedgerUnusable, match="closed"):
         await Log(elsewhere.with_origin(ORIGIN)).start()
     with pytest.raises(LedgerUnusable):
-        backup.restore(path, elsewhere, key.verifier(), saved)
+        backup.restore(path, elsewhere, key.verifier(), None)
     async with Log(elsewhere) as log:
         await Recorder(log, lambda: 9).start()
     with elsewhere.reading() as reader:
@@ -118,10 +138,14 @@ async def test_an_old_backup_is_known_to_be_old(new_store: NewStore, tmp_path: P
     async with Log(new_store()) as log:
         await log.append(b"{}")
     backup.back_up(new_store(), tmp_path / "backup")
-    saved = await filled(SqliteStore(tmp_path / "later.sqlite3", ORIGIN), key)
+    later = SqliteStore(tmp_path / "later.sqlite3", ORIGIN)
+    await filled(later, key)
+    with later.reading() as reader:
+        newest = reader.newest_checkpoint()
+    assert newest is not None
     elsewhere = SqliteStore(tmp_path / "elsewhere.sqlite3", ORIGIN)
     with pytest.raises(LedgerRolledBack):
-        backup.restore(tmp_path / "backup", elsewhere, key.verifier(), saved)
+        backup.restore(tmp_path / "backup", elsewhere, key.verifier(), newest.note)
     with pytest.raises(LedgerUnusable, match="closed"):
         await Log(elsewhere).start()
 

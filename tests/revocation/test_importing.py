@@ -1,9 +1,13 @@
 """Importing lists: what counts, what is left aside, what changes nothing."""
 
 import asyncio
+import os
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +16,9 @@ from appliance.revocation.importer import import_lists
 from appliance.revocation.index import Edition
 from appliance.revocation.lists import ListSource
 from appliance.simulator.people import MIDORI
+from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import HolderCertificate
+from appliance.trust.crl import LARGEST
 from appliance.trust.revocation import Assurance, Lists, Method, Revocation, Scope, distribution_point
 from tests.revocation.conftest import MakeHolder, Site
 
@@ -148,6 +154,26 @@ def test_the_last_good_list_stays(site: Site, holder: HolderCertificate) -> None
     assert serials(site, holder) == [1, 2]
     assert site.outcomes(site.now + HOUR) == {"future.crl": "imported"}
     assert serials(site, holder) == []
+
+
+def test_a_huge_file_is_not_read(site: Site) -> None:
+    """What is larger than any list is refused by its size alone."""
+    site.put("huge.crl", b"")
+    os.truncate(site.folder / "huge.crl", LARGEST + 1)
+    assert site.outcomes() == {"huge.crl": "too-large"}
+
+
+def test_another_issuers_list_says_nothing(site: Site, hierarchy: Hierarchy) -> None:
+    """A list of the CA for digital signatures is no list of the CA for user authentication."""
+    signing = hierarchy.signing
+    start = site.now
+    crl = (
+        x509.CertificateRevocationListBuilder(signing.ca.subject, start, start + HOUR)
+        .add_extension(x509.CRLNumber(1), critical=False)
+        .sign(signing.key, SHA256())
+    )
+    site.put("other.crl", crl.public_bytes(Encoding.DER))
+    assert site.outcomes() == {"other.crl": "issuer"}
 
 
 def test_nothing_is_read_twice(site: Site) -> None:

@@ -1,0 +1,99 @@
+"""`jpki-appliance ledger`, as an auditor uses it."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from appliance import config
+from appliance.cli.ledger import ledger
+from appliance.errors import LedgerDamaged, LedgerEntryAbsent, LedgerRolledBack, LedgerUnusable
+from appliance.hsm.shipped import shipped
+from appliance.ledger import place
+from appliance.ledger.proof import InclusionProof
+from tests.ledger.conftest import MemoryKey
+from tests.ledger.test_audit import AUTHENTICATIONS, filled
+
+SIZE = 2 * AUTHENTICATIONS
+
+
+@pytest.fixture
+def folder(tmp_path: Path, key: MemoryKey) -> Path:
+    """Return a folder with a configuration and a filled ledger."""
+    (tmp_path / "appliance.toml").write_bytes(shipped("appliance.toml").read_bytes())
+    (tmp_path / "softhsm").mkdir()
+    pem = key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "softhsm" / "ledger.pub.pem").write_bytes(pem)
+    asyncio.run(filled(place.store(config.load(tmp_path / "appliance.toml")), key))
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    """Run a command on the ledger in *folder*; raise what it raises."""
+    return CliRunner().invoke(
+        ledger, ["--config", str(folder / "appliance.toml"), *arguments], catch_exceptions=False
+    )
+
+
+def test_a_log_is_verified(folder: Path, tmp_path: Path) -> None:
+    """Without a saved checkpoint the answer says what it is not worth; with one it does not have to."""
+    assert "No saved checkpoint" in run(folder, "verify").stdout
+    saved = tmp_path / "saved"
+    saved.write_text(run(folder, "checkpoint").stdout)
+    said = run(folder, "verify", "--contents", "--checkpoint", str(saved)).stdout
+    assert said.startswith(f"{SIZE} entries in order")
+    assert "0 entries after the newest" in said
+    assert "No saved" not in said
+
+
+def test_damage_is_told(folder: Path) -> None:
+    """A changed entry ends with its code."""
+    with place.store(config.load(folder / "appliance.toml")).pruning() as log:
+        log.rows("UPDATE batches SET hashes = zeroblob(length(hashes)) WHERE first = 0")  # type: ignore[attr-defined]
+    with pytest.raises(LedgerDamaged, match="entry 0"):
+        run(folder, "verify")
+
+
+def test_an_entry_is_proved(folder: Path, key: MemoryKey) -> None:
+    """The proof that is printed verifies with the key that is printed; what is not there has none."""
+    proof = InclusionProof.from_bytes(run(folder, "proof", "17").stdout_bytes)
+    origin = config.load(folder / "appliance.toml").settings.ledger.origin
+    assert run(folder, "checkpoint", "--key").stdout.strip() == key.verifier(origin).to_text()
+    assert proof.verify(key.verifier(origin)).size == SIZE
+    with pytest.raises(LedgerEntryAbsent):
+        run(folder, "proof", "999")
+
+
+def test_entries_are_exported_pruned_and_restored(folder: Path, tmp_path: Path) -> None:
+    """What was pruned is exported no more; a backup is restored where there is no such log, and stays closed."""
+    assert len(run(folder, "export", "--to", "5").stdout.splitlines()) == 5
+    assert "is gone" in run(folder, "prune", "--before", "1970-01-01T00:00:01Z").stdout
+    first = json.loads(run(folder, "export").stdout.splitlines()[0])
+    assert first["index"] > 0
+    backup = tmp_path / "backup"
+    saved = tmp_path / "saved"
+    saved.write_text(run(folder, "checkpoint").stdout)
+    assert run(folder, "backup", str(backup)).stdout == f"{SIZE} entries\n"
+    with pytest.raises(LedgerUnusable, match="already"):
+        run(folder, "restore", str(backup))
+    for path in (folder / "ledger").iterdir():
+        path.unlink()
+    said = run(folder, "restore", str(backup), "--checkpoint", str(saved)).stdout
+    assert said.startswith(f"{SIZE} entries restored and verified")
+    assert run(folder, "verify").stdout.startswith(f"{SIZE} entries")
+
+
+def test_a_truncated_log_is_told_with_a_saved_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """A log that was cut off, checkpoints and all, is behind the one that was kept."""
+    saved = tmp_path / "saved"
+    saved.write_text(run(folder, "checkpoint").stdout)
+    with place.store(config.load(folder / "appliance.toml")).pruning() as log:
+        log.rows("DELETE FROM checkpoints")  # type: ignore[attr-defined]
+        log.rows("DELETE FROM nodes")  # type: ignore[attr-defined]
+        log.rows("DELETE FROM batches WHERE first > 0")  # type: ignore[attr-defined]
+    run(folder, "verify")
+    with pytest.raises(LedgerRolledBack):
+        run(folder, "verify", "--checkpoint", str(saved))
