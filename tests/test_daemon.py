@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.cli import stage
@@ -45,6 +45,10 @@ def made(tmp_path: Path, hierarchy: Hierarchy) -> Callable[..., Configuration]:
         token_key = ec.generate_private_key(curve).public_key()
         pem = token_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         (tmp_path / "softhsm" / "token.pub.pem").write_bytes(pem)
+        ledger_key = ed25519.Ed25519PrivateKey.generate().public_key()
+        (tmp_path / "softhsm" / "ledger.pub.pem").write_bytes(
+            ledger_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
         text = shipped("appliance.toml").read_text("utf-8")
         (tmp_path / "appliance.toml").write_text(_used(text) if len(codes) > 1 else text, "utf-8")
         return load(tmp_path / "appliance.toml")
@@ -53,9 +57,13 @@ def made(tmp_path: Path, hierarchy: Hierarchy) -> Callable[..., Configuration]:
 
 
 def test_one_chain_is_one_pinned_institution_key(made: Callable[..., Configuration]) -> None:
-    """The annotated example is one HSM with the institution's and the token key pinned."""
+    """The annotated example is one HSM with the institution's, the token and the ledger key pinned."""
     (hsm,) = hsms(made(stage.INSTITUTION_CODE))
-    assert [pinned.label for pinned in hsm.setup.pinned] == [KeyLabel.INSTITUTION, KeyLabel.TOKEN]
+    assert [pinned.label for pinned in hsm.setup.pinned] == [
+        KeyLabel.INSTITUTION,
+        KeyLabel.TOKEN,
+        KeyLabel.LEDGER,
+    ]
     assert (hsm.alias, hsm.workers, hsm.setup.vendor.name) == ("hsm-1", 2, "softhsm")
 
 
@@ -66,6 +74,7 @@ def test_a_rotation_pins_both_keys_in_every_hsm(made: Callable[..., Configuratio
         KeyLabel.INSTITUTION_NEXT,
         KeyLabel.INSTITUTION,
         KeyLabel.TOKEN,
+        KeyLabel.LEDGER,
     ]
     assert first.setup.institution_keys == second.setup.institution_keys
     assert second.alias == "hsm-2"

@@ -11,8 +11,14 @@ from tests.cli.conftest import run
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
+def left_behind() -> set[Path]:
+    """Return the folders that measurements have made and not removed."""
+    return set(Path(tempfile.gettempdir()).glob("jpki-bench-*"))
+
+
 def test_bench_measures_every_crew_beside_the_bare_loop() -> None:
     """Without a configuration a token is made and measured: each number of callers, with one and with two workers."""
+    before = left_behind()
     finished = run("hsm", "bench", "--seconds", "2", "--json")
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
@@ -31,7 +37,7 @@ def test_bench_measures_every_crew_beside_the_bare_loop() -> None:
         goal["value"] >= goal["limit"] if goal["at_least"] else goal["value"] <= goal["limit"]
         for goal in report["goals"]
     ]
-    assert not list(Path(tempfile.gettempdir()).glob("jpki-bench-*"))
+    assert left_behind() <= before
 
 
 def test_bench_is_told_as_a_table() -> None:

@@ -51,7 +51,7 @@ def test_status_tells_health_and_identity(made: Path) -> None:
     report: dict[str, Any] = json.loads(told.stdout)
     (hsm,) = report["health"]["hsms"]
     assert (hsm["alias"], hsm["state"], report["failure"]) == ("hsm-1", "up", None)
-    assert [key["label"] for key in hsm["keys"]] == ["institution", "token"]
+    assert [key["label"] for key in hsm["keys"]] == ["institution", "token", "ledger"]
     assert report["identities"]["hsm-1"]["model"] == "SoftHSM v2"
     shown = run("status", "--config", file)
     assert "hsm-1: up" in shown.stdout
