@@ -216,3 +216,10 @@ def behind_shim(place: Place, shim: Path, rules: Rules) -> Place:
     variables = "".join(f'{name} = "{value}"\n' for name, value in rules.environment.items())
     place.edit(FIRST, "[token.environment]\n", f"[token.environment]\n{variables}")
     return place
+
+
+@pytest.fixture
+def received(after: Place, hierarchy: Hierarchy) -> Place:
+    """A place where the certificates for the first institution key have come in."""
+    after.receive(hierarchy, after.public_key("institution-2026"))
+    return after

@@ -1,19 +1,13 @@
-import asyncio
 import hashlib
-import secrets
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from appliance import config
-from appliance.card.cvc import Certificate, Chain, KeyReference
-from appliance.daemon import hsms, load_chains
+from appliance.card.cvc import Certificate, KeyReference
 from appliance.hsm.ceremony.audit import Check, audit
 from appliance.hsm.ceremony.transcript import ChainImported
-from appliance.hsm.pool import Pool
 from appliance.simulator.institution_pki import INTERMEDIATE, certify
 from appliance.simulator.pki import Hierarchy
 from tests.ceremony.conftest import FIRST, NEXT_CHAIN, NEXT_OUTPUT, OUTPUT, ROTATION, Place
@@ -33,13 +27,6 @@ def institution_files(place: Place) -> set[str]:
         for folder in ("institution", "next")
         for path in (place.folder / folder).rglob("*")
     }
-
-
-@pytest.fixture
-def received(after: Place, hierarchy: Hierarchy) -> Place:
-    """A place where the certificates for the first institution key have come in."""
-    after.receive(hierarchy, after.public_key("institution-2026"))
-    return after
 
 
 def test_the_chain_goes_where_the_configuration_says(received: Place) -> None:
@@ -247,46 +234,3 @@ def test_a_next_chain_of_another_institution_is_refused(rotated: Place, hierarch
     finished = rotated.import_chain(ROTATION, "--next")
     assert (finished.returncode, "[ceremony_refused]" in finished.stderr) == (1, True)
     assert rotated.contents() == before
-
-
-async def test_signatures_go_on_while_a_rotation_is_held(received: Place, hierarchy: Hierarchy) -> None:
-    """Workers sign with the first key all through a rotation, and after a restart with both keys."""
-    received.import_chain()
-    received.edit("appliance.toml", "challenges_per_minute = 600", "challenges_per_minute = 100_000")
-    path = received.folder / "appliance.toml"
-    configuration = config.load(path)
-    (first,) = load_chains(configuration)
-    signed = 0
-    async with Pool(hsms(configuration), state=received.folder / "state") as pool:
-        rotation = asyncio.create_task(asyncio.to_thread(_rotate, received, hierarchy))
-        while not rotation.done():
-            await _sign(pool, first)
-            signed += 1
-        await rotation
-    assert signed > 10
-    configuration = config.load(path)
-    chains = load_chains(configuration)
-    assert chains[1] == first
-    async with Pool(hsms(configuration), state=received.folder / "state") as pool:
-        for chain in chains:
-            await _sign(pool, chain)
-
-
-def _rotate(place: Place, hierarchy: Hierarchy) -> None:
-    held = place.hold(ROTATION)
-    assert held.returncode == 0, held.stderr
-    place.receive(hierarchy, place.public_key("institution-2027", NEXT_OUTPUT))
-    with (place.folder / "appliance.toml").open("a", encoding="utf-8") as configuration:
-        configuration.write(NEXT_CHAIN)
-    imported = place.import_chain(ROTATION, "--next")
-    assert imported.returncode == 0, imported.stderr
-
-
-async def _sign(pool: Pool, chain: Chain) -> None:
-    """Have *pool* sign a challenge with the key that *chain* certifies, and verify it."""
-    key = chain.public_key
-    assert isinstance(key, rsa.RSAPublicKey)
-    challenge = secrets.token_bytes(16)
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    signature = await pool.sign_challenge(challenge, hashlib.sha256(spki).hexdigest())
-    key.verify(signature, challenge, padding.PKCS1v15(), SHA256())

@@ -137,8 +137,9 @@ def _files(
     chain: ChainSettings | None = settings.institution.next if as_next else settings.institution
     if chain is None:
         raise CeremonyRefused("the appliance's configuration names no institution.next")
-    if (token_key := made.key(Role.TOKEN)) is not None:
-        yield configuration.path(settings.hsm.token_key), token_key.public_key.encode()
+    for role, pinned in ((Role.TOKEN, settings.hsm.token_key), (Role.LEDGER, settings.ledger.key)):
+        if (key := made.key(role)) is not None:
+            yield configuration.path(pinned), key.public_key.encode()
     if root_key is not None and settings.institution.root_key is not None:
         yield configuration.path(settings.institution.root_key), root_key.encode()
     yield configuration.path(chain.intermediate), content["intermediate"]
