@@ -30,6 +30,7 @@ from appliance.hsm.messages import (
     Request,
     Role,
     SignChallenge,
+    SignCheckpoint,
     SignToken,
     Status,
     StatusReport,
@@ -82,6 +83,7 @@ def _verbs(setup: TokenSetup) -> st.SearchStrategy[Verb]:
     return st.one_of(
         st.builds(SignChallenge, challenges | texts, keys),
         st.builds(SignToken, challenges | texts),
+        st.builds(SignCheckpoint, challenges | texts),
         st.builds(Canary, keys),
     )
 
@@ -102,8 +104,8 @@ def _only_challenges(keyring: Recorded, asked: bytes | None) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    """What a worker can be asked for once it is up is a closed set of four; a fifth one needs this test's consent."""
-    assert set(get_args(Verb)) == {SignChallenge, SignToken, Canary, Status}
+    """What a worker can be asked for once it is up is a closed set of five; a sixth one needs this test's consent."""
+    assert set(get_args(Verb)) == {SignChallenge, SignToken, SignCheckpoint, Canary, Status}
     told = set(get_args(msgspec.structs.fields(Request)[1].type))
     assert told == {*get_args(Verb), TokenSetup, LogIn, Withdraw}
     kinds = {
@@ -173,7 +175,7 @@ async def test_entry_points_of_the_pool_are_these(token: Token, pool: Pool) -> N
     public = {
         name for name, value in inspect.getmembers(Pool) if callable(value) and not name.startswith("_")
     }
-    asked_for = {"sign_challenge", "sign_token", "canary", "status"}
+    asked_for = {"sign_challenge", "sign_token", "sign_checkpoint", "canary", "status"}
     lifecycle = {"start", "close", "reconfigure", "health"}
     assert public == asked_for | lifecycle
     with_bytes = {
@@ -184,7 +186,7 @@ async def test_entry_points_of_the_pool_are_these(token: Token, pool: Pool) -> N
             for parameter in inspect.signature(getattr(Pool, name)).parameters.values()
         )
     }
-    assert with_bytes == {"sign_challenge", "sign_token"}
+    assert with_bytes == {"sign_challenge", "sign_token", "sign_checkpoint"}
     institution = token.institution_key
     for anything in (
         b"",
