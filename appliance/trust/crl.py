@@ -29,6 +29,8 @@ UNDERSTOOD: Final = frozenset({x509.IssuingDistributionPoint.oid, x509.DeltaCRLI
 """Extensions that a CRL may mark critical (RFC 5280 §5.2)."""
 
 _SEQUENCE: Final = 0x30
+_VERSION_2: Final = bytes.fromhex("020101")
+"""What tbsCertList begins with; a list with extensions is of this version (RFC 5280 §5.1.2.1)."""
 
 
 @asn1.sequence
@@ -84,7 +86,7 @@ def verify(der: bytes, anchors: Anchors, now: datetime) -> Crl:
 
     Checks, in this order, and nothing else:
       1. it is DER of at most LARGEST bytes, and nothing behind it;
-      2. its signature algorithm is on the list;
+      2. its signature algorithm is on the list, and the same inside and outside;
       3. an anchor of its issuer's name, valid at *now* and allowed to sign CRLs, signed it;
       4. it has no critical extension that is not understood, and a CRLNumber;
       5. it is for one municipality (ruling 27);
@@ -171,12 +173,23 @@ def _signer(
 
 
 def _signed_bytes(der: bytes) -> tuple[bytes, memoryview]:
-    """Return the bytes that the signature of the CRL *der* is over: header and content of tbsCertList."""
+    """
+    Return the bytes that the signature of the CRL *der* is over: header and content of tbsCertList.
+
+    The algorithm stands in it once more, in front, and has to be the one outside (RFC 5280 §5.1.1.2): the one outside
+    is not signed.
+    """
     try:
-        signed = asn1.decode_der(_CertificateList, der).signed
+        decoded = asn1.decode_der(_CertificateList, der)
     except ValueError as error:
         raise RevocationDataInvalid(RevocationDefect.MALFORMED, "the file holds no CRL in DER") from error
-    return header(_SEQUENCE, len(signed.data)), signed.data
+    outside = bytes(decoded.algorithm.data)
+    front = _VERSION_2 + header(_SEQUENCE, len(outside)) + outside
+    if bytes(decoded.signed.data[: len(front)]) != front:
+        raise RevocationDataInvalid(
+            RevocationDefect.ALGORITHM, "the CRL names two signature algorithms, or is none of version 2"
+        )
+    return header(_SEQUENCE, len(decoded.signed.data)), decoded.signed.data
 
 
 def _signs_crls(anchor: x509.Certificate) -> bool:

@@ -160,6 +160,15 @@ def test_a_changed_byte_never_counts(
     refusal(bytes(changed), anchors, now)
 
 
+@pytest.mark.parametrize("change", [0x01, 0x80])
+def test_every_byte_of_a_list_counts(sound: bytes, anchors: Anchors, now: datetime, change: int) -> None:
+    """Also what no signature covers, the algorithm outside, cannot be changed."""
+    for position in range(len(sound)):
+        changed = bytearray(sound)
+        changed[position] ^= change
+        refusal(bytes(changed), anchors, now)
+
+
 @given(st.integers(1, 2_000))
 def test_a_truncated_list_never_counts(sound: bytes, anchors: Anchors, now: datetime, cut: int) -> None:
     """A list that lost its end, or has something behind it, is refused."""
