@@ -38,7 +38,13 @@ from appliance.errors import (
 from appliance.trust import signatures
 
 E = TypeVar("E", bound=x509.ExtensionType)
-_UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
+_UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 USER_AUTHENTICATION: Final = x509.ObjectIdentifier("1.2.392.200149.8.5.1.3.30")
 """Policy of certificates for user authentication (利用者証明用), card facts 3.2."""

@@ -142,6 +142,7 @@ def _parse(der: bytes) -> tuple[x509.CertificateRevocationList, x509.Extensions]
         UnsupportedAlgorithm,
         x509.DuplicateExtension,
         x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
         Warning,
     ) as error:
         raise RevocationDataInvalid(RevocationDefect.MALFORMED, "the file holds no CRL in DER") from error
@@ -183,6 +184,8 @@ def _signed_bytes(der: bytes) -> tuple[bytes, memoryview]:
         decoded = asn1.decode_der(_CertificateList, der)
     except ValueError as error:
         raise RevocationDataInvalid(RevocationDefect.MALFORMED, "the file holds no CRL in DER") from error
+    if decoded.signature.padding_bits():
+        raise RevocationDataInvalid(RevocationDefect.MALFORMED, "the CRL's signature is not whole bytes")
     outside = bytes(decoded.algorithm.data)
     front = _VERSION_2 + header(_SEQUENCE, len(outside)) + outside
     if bytes(decoded.signed.data[: len(front)]) != front:

@@ -132,6 +132,7 @@ def _parse(der: bytes) -> ocsp.OCSPResponse:
         UnsupportedAlgorithm,
         x509.DuplicateExtension,
         x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
         Warning,
     ) as error:
         raise RevocationDataInvalid(
