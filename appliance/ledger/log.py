@@ -166,7 +166,7 @@ class Log:
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._hand_over()
-        self._queue.put(_Task(work, future))  # type: ignore[arg-type]
+        self._queue.put(_Task(work, future))  # type: ignore[arg-type]  # the queue holds tasks of every result
         try:
             async with asyncio.timeout(self._seconds):
                 return await future

@@ -199,7 +199,7 @@ class Readers:
         while True:
             name = await self._reader_with_card(place.alias, deadline, min(wait, GRACE_SECONDS))
             try:
-                return await place.attendant.call(lambda name=name: _open(place, stack, name), seconds)  # type: ignore[misc]
+                return await place.attendant.call(lambda name=name: _open(place, stack, name), seconds)  # type: ignore[misc]  # mypy infers no type for a bound default
             except PcscRefused:
                 raise
             except (CardRemoved, CardUnreadable, CardAbsent, PcscUnavailable, ReaderAbsent):
@@ -252,7 +252,7 @@ class Readers:
             if place.is_unseen(state, seen.polled_at):
                 # Where a session holds the reader after all, its exclusive connection keeps this one out.
                 name = seen.reader(self._desks, place.alias)
-                place.attendant.submit(lambda name=name: _wake(name))  # type: ignore[misc]
+                place.attendant.submit(lambda name=name: _wake(name))  # type: ignore[misc]  # mypy infers no type for a bound default
         self._signal()
 
     def _tell(self, function: Callable[..., None], *arguments: object) -> None:
