@@ -1,6 +1,7 @@
 """`jpki-appliance hsm conformance`: what a PKCS#11 module really does, and the vendor profile that follows."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from appliance import config
 from appliance.errors import ConfigInvalid
 from appliance.hsm.conformance.profile import as_toml
 from appliance.hsm.conformance.results import Report
@@ -18,9 +20,15 @@ from appliance.hsm.vendor import Vendor, load_vendor
 
 
 @click.command()
-@click.option("--vendor", "named", required=True, metavar="NAME|FILE", help="Profile to start from.")
-@click.option("--token", required=True, metavar="LABEL", help="Label of the token.")
-@click.option("--pin-file", required=True, metavar="FILE", help="File with the user PIN, mode 0600.")
+@click.option(
+    "--config",
+    "configured",
+    type=click.Path(path_type=Path),
+    help="The appliance's configuration: probes its first HSM, instead of the three options below.",
+)
+@click.option("--vendor", "named", metavar="NAME|FILE", help="Profile to start from.")
+@click.option("--token", metavar="LABEL", help="Label of the token.")
+@click.option("--pin-file", metavar="FILE", help="File with the user PIN, mode 0600.")
 @click.option("--module", metavar="FILE", help="The PKCS#11 module, where it is not the profile's.")
 @click.option(
     "--versions", metavar="TEXT", help="What was tested, where the module's own word is not enough."
@@ -31,9 +39,10 @@ from appliance.hsm.vendor import Vendor, load_vendor
 )
 def conformance(  # noqa: PLR0913 - one parameter for each option
     *,
-    named: str,
-    token: str,
-    pin_file: str,
+    configured: Path | None,
+    named: str | None,
+    token: str | None,
+    pin_file: str | None,
     module: str | None,
     versions: str | None,
     as_json: bool,
@@ -45,22 +54,42 @@ def conformance(  # noqa: PLR0913 - one parameter for each option
     Makes throw-away keys on the token, destroys them, and touches nothing else there. Not for a token in production:
     a module under probe may lose more than it says.
     """
-    vendor = load_vendor(named)
-    target = Target(
-        vendor, module or vendor.module, token, str(Path(pin_file).absolute()), environment(vendor)
-    )
+    if configured is not None:
+        if named or token or pin_file or module:
+            raise click.UsageError("--config already says which HSM is probed")
+        target = _configured(configured)
+    elif named and token and pin_file:
+        vendor = load_vendor(named)
+        pin = str(Path(pin_file).absolute())
+        target = Target(vendor, module or vendor.module, token, pin, environment(vendor))
+    else:
+        raise click.UsageError("either --config, or all of --vendor, --token and --pin-file")
     report = Conformance(target, progress=lambda name: click.echo(f"· {name}", err=True)).report(
         datetime.now(UTC).date(), versions
     )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / f"{vendor.name}.json").write_bytes(encoded(report))
+        (out / f"{target.named.name}.json").write_bytes(encoded(report))
         if report.profile is not None:
-            (out / f"{vendor.name}.toml").write_text(as_toml(report.profile), "utf-8")
+            (out / f"{target.named.name}.toml").write_text(as_toml(report.profile), "utf-8")
     if as_json:
         click.echo(encoded(report).decode(), nl=False)
     else:
         _print(report)
+
+
+def _configured(file: Path) -> Target:
+    """Return the preferred HSM of the configuration in *file*."""
+    configuration = config.load(file)
+    first = configuration.settings.hsm
+    vendor = load_vendor(first.vendor, configuration.folder)
+    return Target(
+        vendor,
+        first.module or vendor.module,
+        first.token,
+        str(configuration.path(first.pin_file)),
+        environment(vendor, configuration.environment(first)),
+    )
 
 
 def encoded(report: Report) -> bytes:
@@ -68,11 +97,16 @@ def encoded(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2) + b"\n"
 
 
-def environment(vendor: Vendor) -> dict[str, str]:
-    """Return the variables the module reads, ours or the profile's; raise ConfigInvalid where one is missing."""
-    found = {}
+def environment(vendor: Vendor, configured: Mapping[str, str] | None = None) -> dict[str, str]:
+    """
+    Return the variables the module reads; raise ConfigInvalid where one is missing.
+
+    They are those *configured*, where there is a configuration, else our own, else the profile's.
+    """
+    given = os.environ if configured is None else configured
+    found = dict(configured or {})
     for name, variable in vendor.environment.items():
-        value = os.environ.get(name, variable.default)
+        value = given.get(name, variable.default)
         if value is not None:
             found[name] = value
         elif variable.required:

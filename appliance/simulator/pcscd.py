@@ -180,7 +180,7 @@ class PrivatePcscd:
                     return True
                 # it serves clients only after it has opened its readers: one that lacks then has lost its port
                 deadline = min(deadline, time.monotonic() + _GRACE)
-            time.sleep(_POLL)
+            time.sleep(_POLL)  # pcscd tells nobody when it is ready
         self.stop()
         return False
 

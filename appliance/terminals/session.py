@@ -90,6 +90,7 @@ class PcscCard:
     def _send(self, command: bytes) -> bytes:
         self._require_listener()
         if self._spoken and self._desk.delay_seconds:
+            # The site asked for this pause; it is the card's own thread that waits, and nobody else's.
             time.sleep(self._desk.delay_seconds)
         self._spoken = True
         return self._connection.transmit(command)

@@ -94,3 +94,13 @@ def test_rejected_pin_is_told_and_unlocked(made: Path) -> None:
         capture_output=True,
     )
     assert run("status", "--config", file).returncode == 0
+
+
+def test_conformance_takes_its_hsm_from_the_configuration(made: Path) -> None:
+    """With a configuration its first HSM is probed, with the variables it names; nothing else may be said beside it."""
+    file = str(made / "appliance.toml")
+    probed = run("conformance", "--config", file, "--json")
+    assert probed.returncode == 0, probed.stderr
+    assert json.loads(probed.stdout)["vendor"] == "softhsm"
+    assert run("conformance", "--config", file, "--token", "other").returncode == 2
+    assert run("conformance", "--token", "other").returncode == 2

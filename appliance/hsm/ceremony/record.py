@@ -180,6 +180,7 @@ def _attribute(found: Object, name: Attribute) -> AttributeValue:
     """Return an attribute for people to read; None where the module does not know or does not show it."""
     try:
         value = found[name]
+    # python-pkcs11 raises NotImplementedError for an attribute that it has no reading for.
     except (exceptions.AttributeTypeInvalid, exceptions.AttributeSensitive, NotImplementedError):
         return None
     except exceptions.PKCS11Error as error:
