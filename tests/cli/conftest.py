@@ -47,7 +47,12 @@ def children() -> set[int]:
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """Fail a test that leaves a process behind: whoever loses its parent becomes a child of this process."""
-    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_SET_CHILD_SUBREAPER, 1)
     before = children()
-    yield
-    assert children() <= before
+    try:
+        yield
+        assert children() <= before
+    finally:
+        # Left on, it would give this process the orphans of the tests that come after.
+        prctl(_SET_CHILD_SUBREAPER, 0)

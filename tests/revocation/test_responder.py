@@ -35,6 +35,12 @@ DAY = timedelta(days=1)
 Answering = Callable[[bytes], Awaitable[web.StreamResponse]]
 
 
+@pytest.fixture
+def moment() -> datetime:
+    """Return when one test takes place: the library writes the time at which it makes an answer into it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def asking(url: str, *, seconds: float = 10, tls: ssl.SSLContext | None = None) -> Responder:
     """Return a client of the responder at *url*."""
     numbers = iter(range(1, 255))
@@ -63,19 +69,19 @@ async def test_openssl_answers(
 
 
 async def test_an_answer_is_kept_until_its_end(
-    hierarchy: Hierarchy, holder: HolderCertificate, now: datetime
+    hierarchy: Hierarchy, holder: HolderCertificate, moment: datetime
 ) -> None:
     """A second question within nextUpdate is answered from memory, and the result says so."""
-    genuine = Answers(hierarchy, holder, now)
+    genuine = Answers(hierarchy, holder, moment)
     async with serving(genuine.answer) as url, asking(url) as responder:
-        first = await responder.check(holder, now)
-        second = await responder.check(holder, now + timedelta(minutes=30))
+        first = await responder.check(holder, moment)
+        second = await responder.check(holder, moment + timedelta(minutes=30))
         assert (first.assurance, second.assurance) == (Assurance.ONLINE, Assurance.CACHED)
         assert second.basis == first.basis
         assert second.this_update == first.this_update
         assert genuine.asked == 1
         with pytest.raises(RevocationDataInvalid):
-            await responder.check(holder, now + timedelta(hours=2))
+            await responder.check(holder, moment + timedelta(hours=2))
         assert genuine.asked == 2
 
 
@@ -176,30 +182,33 @@ async def test_each_bad_answer_has_its_reason(
     reason: RevocationDefect,
     hierarchy: Hierarchy,
     holder: HolderCertificate,
-    now: datetime,
+    moment: datetime,
 ) -> None:
     """An answer with just this defect is refused for just this reason, and not kept."""
-    answers = Answers(hierarchy, holder, now, **defect)  # type: ignore[arg-type]
+    answers = Answers(hierarchy, holder, moment, **defect)  # type: ignore[arg-type]
     async with serving(answers.answer) as url, asking(url) as responder:
         for _ in range(2):
             with pytest.raises(RevocationDataInvalid) as caught:
-                await responder.check(holder, now)
+                await responder.check(holder, moment)
             assert caught.value.reason is reason or answers.tampered
         assert answers.asked == 2
 
 
 async def test_an_answer_about_another_certificate_is_refused(
-    hierarchy: Hierarchy, holder: HolderCertificate, now: datetime
+    hierarchy: Hierarchy, holder: HolderCertificate, moment: datetime
 ) -> None:
     """Whom the answer is about is compared before anything is made of it."""
-    other = x509.load_der_x509_certificate(hierarchy.issue_card(now=now).certificate)
-    async with serving(Answers(hierarchy, holder, now, about=other).answer) as url, asking(url) as responder:
+    other = x509.load_der_x509_certificate(hierarchy.issue_card(now=moment).certificate)
+    async with (
+        serving(Answers(hierarchy, holder, moment, about=other).answer) as url,
+        asking(url) as responder,
+    ):
         with pytest.raises(RevocationDataInvalid) as caught:
-            await responder.check(holder, now)
+            await responder.check(holder, moment)
         assert caught.value.reason is RevocationDefect.CERTIFICATE
 
 
-async def test_a_large_answer_is_not_read_to_its_end(holder: HolderCertificate, now: datetime) -> None:
+async def test_a_large_answer_is_not_read_to_its_end(holder: HolderCertificate, moment: datetime) -> None:
     """What is longer than any answer is refused after that many bytes."""
 
     async def large(_: bytes) -> web.StreamResponse:
@@ -207,11 +216,11 @@ async def test_a_large_answer_is_not_read_to_its_end(holder: HolderCertificate, 
 
     async with serving(large) as url, asking(url) as responder:
         with pytest.raises(RevocationDataInvalid) as caught:
-            await responder.check(holder, now)
+            await responder.check(holder, moment)
         assert caught.value.reason is RevocationDefect.TOO_LARGE
 
 
-async def test_a_slow_responder_is_not_waited_for(holder: HolderCertificate, now: datetime) -> None:
+async def test_a_slow_responder_is_not_waited_for(holder: HolderCertificate, moment: datetime) -> None:
     """A responder that never ends its answer is given up after the configured time."""
     ended = asyncio.Event()
 
@@ -222,7 +231,7 @@ async def test_a_slow_responder_is_not_waited_for(holder: HolderCertificate, now
     async with serving(slow) as url, asking(url, seconds=0.2) as responder:
         try:
             with pytest.raises(RevocationUnavailable, match=r"0\.2 s"):
-                await responder.check(holder, now)
+                await responder.check(holder, moment)
         finally:
             ended.set()
 
@@ -240,7 +249,7 @@ async def test_what_is_not_an_answer_is_refused(
     kind: str,
     refusal: type[Exception],
     holder: HolderCertificate,
-    now: datetime,
+    moment: datetime,
 ) -> None:
     """Another status, a redirect, or another media type is no answer."""
 
@@ -249,16 +258,16 @@ async def test_what_is_not_an_answer_is_refused(
 
     async with serving(other) as url, asking(url) as responder:
         with pytest.raises(refusal):
-            await responder.check(holder, now)
+            await responder.check(holder, moment)
 
 
-async def test_nobody_there_is_unavailable(holder: HolderCertificate, now: datetime) -> None:
+async def test_nobody_there_is_unavailable(holder: HolderCertificate, moment: datetime) -> None:
     """A responder that does not listen is unavailable."""
     async with serving(Answers.answer) as url:  # type: ignore[arg-type]
         gone = url
     async with asking(gone) as responder:
         with pytest.raises(RevocationUnavailable):
-            await responder.check(holder, now)
+            await responder.check(holder, moment)
 
 
 @pytest.fixture
@@ -277,7 +286,7 @@ def identity(hierarchy: Hierarchy, tmp_path: Path) -> tuple[Path, Path]:
 
 
 async def test_a_client_certificate_is_shown_where_it_is_asked_for(
-    hierarchy: Hierarchy, holder: HolderCertificate, now: datetime, identity: tuple[Path, Path]
+    hierarchy: Hierarchy, holder: HolderCertificate, moment: datetime, identity: tuple[Path, Path]
 ) -> None:
     """A responder behind mutual TLS answers whoever has the certificate, and nobody else."""
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=identity[0])
@@ -288,9 +297,9 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(
     )
     known.load_cert_chain(*identity)
     async with AsyncExitStack() as parts:
-        url = await parts.enter_async_context(serving(Answers(hierarchy, holder, now).answer, server))
+        url = await parts.enter_async_context(serving(Answers(hierarchy, holder, moment).answer, server))
         responder = await parts.enter_async_context(asking(url, tls=known))
-        assert (await responder.check(holder, now)).result is Revocation.GOOD
+        assert (await responder.check(holder, moment)).result is Revocation.GOOD
         stranger = await parts.enter_async_context(asking(url, tls=unknown))
         with pytest.raises(RevocationUnavailable):
-            await stranger.check(holder, now)
+            await stranger.check(holder, moment)

@@ -266,6 +266,8 @@ async def test_a_frozen_card_holds_its_own_desk_until_it_is_taken_away(hands: tu
         assert [status.stuck_since is not None for status in readers.status()] == [True, False]
         async with readers.card("desk-2", wait=WAIT, seconds=SECONDS) as card:
             assert len(await card.exchange(SELECT)) == 1
+        frozen.take()
+        await asyncio.to_thread(_await_empty, frozen.reader)
         frozen.put()
         async with readers.card("desk-1", wait=WAIT, seconds=SECONDS) as card:
             assert len(await card.exchange(SELECT)) == 1

@@ -4,7 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -248,8 +248,9 @@ def test_an_answer_by_list_is_repeated_by_whoever_has_the_list(
 
 
 @pytest.fixture(scope="session")
-def online(facts: Callable[[Mode], Facts], hierarchy: Hierarchy, now: datetime, card: CardData) -> Facts:
-    """Return facts of a holder whom a responder called good."""
+def online(facts: Callable[[Mode], Facts], hierarchy: Hierarchy, card: CardData) -> Facts:
+    """Return facts of a holder whom a responder called good: just now, as the library dates what it makes."""
+    now = datetime.now(UTC).replace(microsecond=0)
     generation = hierarchy.holders.generations[-1]
     nonce = b"\x07" * 32
     answer = (
@@ -273,7 +274,7 @@ def online(facts: Callable[[Mode], Facts], hierarchy: Hierarchy, now: datetime, 
     standing = Standing(
         Revocation.GOOD, Assurance.ONLINE, Method.OCSP, now, now, now + timedelta(hours=1), basis
     )
-    return replace(facts(Mode.PINLESS), standing=standing)
+    return replace(facts(Mode.PINLESS), standing=standing, time=now)
 
 
 def test_a_responders_answer_is_in_the_evidence(online: Facts, trust: Trust) -> None:
