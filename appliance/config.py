@@ -150,14 +150,102 @@ class RevocationSettings(_Section, frozen=True, kw_only=True):
 
 
 class ReaderSettings(_Section, frozen=True, kw_only=True):
-    """The local PC/SC reader."""
+    """A PC/SC reader of this machine."""
 
     name: Name
     """A part of the reader's name that no other reader has."""
     alias: Alias
-    """What the reader is called in results; never the raw name."""
+    """What the reader is called in requests and results; never the raw name."""
     card_seconds: Seconds = 15.0
     exchange_seconds: Seconds = 10.0
+    pin_seconds: Seconds = 60.0
+    """What the holder gets for entering the PIN."""
+    pin_pad: bool = True
+    """Whether the reader's own keys are used where it has some."""
+    extended: Literal["yes", "no", "chaining"] = "yes"
+    """What is done with extended commands, as `terminals.transport.Extended`."""
+    delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Pause before each command but the first, for readers that lose commands in quick succession."""
+
+
+class TlsSettings(_Section, frozen=True, kw_only=True):
+    """The listener on the network: TLS 1.3, client certificates required."""
+
+    address: str
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8443
+    certificate: str
+    """PEM: the server's certificate and what leads to its root."""
+    key_file: str
+    clients: str
+    """PEM: CAs of client certificates, or pinned certificates themselves."""
+
+
+class GatewaySettings(_Section, frozen=True, kw_only=True):
+    """Where requests come in, and how many."""
+
+    socket: str | None = "run/appliance.sock"
+    """Unix socket; None for none. A socket that systemd hands over takes its place."""
+    tls: TlsSettings | None = None
+    authentications: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
+    """The most that may be under way at once."""
+    connections: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 4096
+    result_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 300.0
+    """How long a finished authentication can be asked for."""
+    drain_seconds: Seconds = 30.0
+    """What running authentications get at the end."""
+
+
+class BudgetSettings(_Section, frozen=True, kw_only=True):
+    """What one peer may ask for."""
+
+    per_minute: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 60
+    at_once: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 8
+    per_day: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 20_000
+
+
+class PeerSettings(_Section, frozen=True, kw_only=True):
+    """Who may ask: known by exactly one of a pinned certificate, a name in a certificate, or a Unix account."""
+
+    alias: Alias
+    role: Literal["terminal", "reception", "operator", "auditor"]
+    certificate_sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    certificate_name: Name | None = None
+    """DNS name in the subjectAltName of a certificate that leads to `gateway.tls.clients`."""
+    user: Name | None = None
+    """Unix account, on the local socket."""
+    group: Name | None = None
+    """Unix group, on the local socket."""
+    audience: Name | None = None
+    """For whom results are, where it is not `result.audience`."""
+    desks: tuple[str, ...] = ()
+    """The desks a reception may use; none named means all."""
+    budget: BudgetSettings = BudgetSettings()
+
+    def __post_init__(self) -> None:
+        known = (self.certificate_sha256, self.certificate_name, self.user, self.group)
+        if sum(one is not None for one in known) != 1:
+            raise ValueError(
+                "a peer is known by exactly one of certificate_sha256, certificate_name, user and group"
+            )
+
+
+class RemoteSettings(_Section, frozen=True, kw_only=True):
+    """How terminals on the network are treated."""
+
+    heartbeat_seconds: Annotated[float, msgspec.Meta(ge=1, le=300)] = 20.0
+    exchange_seconds: Seconds = 10.0
+    card_seconds: Seconds = 15.0
+    pin_seconds: Seconds = 60.0
+    sign_scenarios: bool = True
+    """Whether a terminal that insists on signed scenarios gets them; each costs a signature of the token key."""
+
+
+class MetricsSettings(_Section, frozen=True, kw_only=True):
+    """The listener for Prometheus, without TLS: best left on the machine itself."""
+
+    address: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
+    """0 takes any free port, which the log names."""
 
 
 class ResultSettings(_Section, frozen=True, kw_only=True):
@@ -217,9 +305,18 @@ class Settings(_Section, frozen=True, kw_only=True):
     hsm: HsmSettings
     trust: TrustSettings
     revocation: RevocationSettings
-    reader: ReaderSettings
     result: ResultSettings
     ledger: LedgerSettings
+    reader: tuple[ReaderSettings, ...] = ()
+    gateway: GatewaySettings = GatewaySettings()
+    peer: tuple[PeerSettings, ...] = ()
+    terminals: RemoteSettings = RemoteSettings()
+    metrics: MetricsSettings | None = MetricsSettings()
+
+    def __post_init__(self) -> None:
+        for aliases in ([one.alias for one in self.reader], [one.alias for one in self.peer]):
+            if len(set(aliases)) < len(aliases):
+                raise ValueError("two readers, or two peers, have one alias")
 
 
 class Configuration(msgspec.Struct, frozen=True):

@@ -64,8 +64,10 @@ class Appliance:
     def card(
         self, enter_pin: EnterPin = no_pin_entry, observe: Observe = ignore
     ) -> AbstractAsyncContextManager[PcscCard]:
-        """Give the card on the local reader (`terminals.pcsc.card_on`)."""
-        reader = self.configuration.settings.reader
+        """Give the card on the first local reader (`terminals.pcsc.card_on`); raise ConfigInvalid if there is none."""
+        if not self.configuration.settings.reader:
+            raise ConfigInvalid("no [[reader]] is configured")
+        reader = self.configuration.settings.reader[0]
         return card_on(
             reader.name,
             wait=reader.card_seconds,

@@ -62,8 +62,11 @@ def shown(table: dict[str, Any], settings: dict[str, object]) -> dict[str, objec
     found: dict[str, object] = {}
     for name, value in table.items():
         inner = settings.get(name)
-        within = value[0] if isinstance(value, list) and value else value
-        found[name] = shown(within, inner) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict):
+            found[name] = None
+            continue
+        tables = value if isinstance(value, list) else [value]
+        found[name] = {key: what for within in tables for key, what in shown(within, inner).items()}
     return found
 
 
@@ -100,7 +103,19 @@ def test_what_is_called_required_is_required(line: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["institution", "hsm", "trust", "revocation", "revocation.crl", "reader", "result"]
+    "section",
+    [
+        "institution",
+        "hsm",
+        "trust",
+        "revocation",
+        "revocation.crl",
+        "[reader]",
+        "result",
+        "gateway",
+        "terminals",
+        "metrics",
+    ],
 )
 def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
     """An unknown key is a mistake, not a remark: it is refused by name."""

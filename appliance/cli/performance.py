@@ -129,7 +129,7 @@ async def _authenticate(
     settings = appliance.configuration.settings
     identity_check = None if check is CheckMethod.PIN else IdentityCheck(check, _CHECKED_BY[check])
     result, token = await authenticator.authenticate(
-        Request(mode, settings.reader.alias, identity_check), card
+        Request(mode, settings.reader[0].alias, identity_check), card
     )
     jwks = appliance.tokens.jwks()
     claims = tokens.verify(token, msgspec.json.encode(jwks), settings.result.audience, datetime.now(UTC))

@@ -19,9 +19,9 @@ from pkcs11.types import SignMixin
 
 from appliance.errors import ApplianceError, ConfigInvalid, HsmKeyUnsafe, HsmSigningFailed
 from appliance.hsm.messages import HEADER_BYTES, Role, TokenSetup, body_length, read_request
-from appliance.hsm.pin import locked_credential
-from appliance.hsm.signing import canary_message, prepared
-from appliance.hsm.token import (
+from appliance.hsm.pkcs11.pin import locked_credential
+from appliance.hsm.pkcs11.signing import canary_message, prepared
+from appliance.hsm.pkcs11.token import (
     PublicKey,
     find_private_key,
     find_token,
@@ -31,7 +31,7 @@ from appliance.hsm.token import (
     mechanism,
     refuse_risky_login,
 )
-from appliance.hsm.worker import harden
+from appliance.hsm.worker.hardening import harden
 
 
 def signer(setup: TokenSetup) -> Callable[[], object]:

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from appliance.errors import HsmRequestRefused, HsmUnavailable
-from appliance.hsm.crew import Crew
-from appliance.hsm.dispatch import Dispatch
+from appliance.hsm.crews.crew import Crew
+from appliance.hsm.crews.dispatch import Dispatch
+from appliance.hsm.crews.house import Limits
+from appliance.hsm.crews.logins import LoginGate
 from appliance.hsm.health import PoolHealth
-from appliance.hsm.house import Limits
-from appliance.hsm.logins import LoginGate
 from appliance.hsm.marker import Marker
 from appliance.hsm.messages import (
     Canary,

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from appliance.errors import ApplianceError, ConfigInvalid, HsmModuleUnusable, PartMissing
 from appliance.hsm import softhsm
-from appliance.hsm.keys import make_keys
 from appliance.hsm.messages import Role
-from appliance.hsm.pin import locked_credential
+from appliance.hsm.pkcs11.keys import make_keys
+from appliance.hsm.pkcs11.pin import locked_credential
+from appliance.hsm.pkcs11.token import find_token, load_module, log_in
 from appliance.hsm.shipped import shipped
-from appliance.hsm.token import find_token, load_module, log_in
 from appliance.hsm.vendor import SOFTHSM
 
 _PIN_DIGITS = 12

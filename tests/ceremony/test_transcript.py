@@ -23,7 +23,7 @@ from appliance.hsm.ceremony import transcript as transcripts
 from appliance.hsm.ceremony.audit import Check, audit
 from appliance.hsm.ceremony.plan import RequestPlan
 from appliance.hsm.ceremony.transcript import KeysMade, Signed, Transcript
-from appliance.hsm.token import SAFE_ATTRIBUTES
+from appliance.hsm.pkcs11.token import SAFE_ATTRIBUTES
 from tests.ceremony.conftest import OUTPUT, Place
 
 PREFIX = b"jpki-appliance ceremony transcript v1\0"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import HsmRequestRefused, HsmUnavailable
-from appliance.hsm import recruit
+from appliance.hsm.crews import recruit
 from appliance.hsm.place import Hsm
 from appliance.hsm.pool import Pool
 from tests.faults import nonsense

@@ -26,10 +26,17 @@ from pkcs11.util.rsa import decode_rsa_private_key
 
 from appliance.errors import ApplianceError
 from appliance.hsm import softhsm
-from appliance.hsm.keys import NewKey, make_key, make_keys
 from appliance.hsm.messages import Role
-from appliance.hsm.pin import locked_credential
-from appliance.hsm.token import SAFE_ATTRIBUTES, find_token, load_module, log_in, mechanism, return_value
+from appliance.hsm.pkcs11.keys import NewKey, make_key, make_keys
+from appliance.hsm.pkcs11.pin import locked_credential
+from appliance.hsm.pkcs11.token import (
+    SAFE_ATTRIBUTES,
+    find_token,
+    load_module,
+    log_in,
+    mechanism,
+    return_value,
+)
 from appliance.hsm.vendor import SOFTHSM
 
 SECRET_PARTS = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import HsmRequestRefused
-from appliance.hsm.admission import LARGEST_SIGNING_INPUT, ChallengeAdmission, TokenAdmission
+from appliance.hsm.worker.admission import LARGEST_SIGNING_INPUT, ChallengeAdmission, TokenAdmission
 from tests.hsm.conftest import ISSUER
 from tests.hsm.jwt_parts import encoded, header, part, payload, signing_input
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from appliance.errors import HsmPinRejected
-from appliance.hsm.breaker import FIRST_PAUSE, LONGEST_PAUSE, SHORTEST_PAUSE, Breaker
-from appliance.hsm.logins import LoginGate
+from appliance.hsm.crews.breaker import FIRST_PAUSE, LONGEST_PAUSE, SHORTEST_PAUSE, Breaker
+from appliance.hsm.crews.logins import LoginGate
 from appliance.hsm.marker import Marker
 from appliance.hsm.messages import TokenSetup
 from appliance.hsm.place import Hsm

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pkcs11 import exceptions
 
 from appliance.errors import HsmPinRejected, HsmSigningFailed
-from appliance.hsm.climber import Climber, ModuleFailed, Unanswered
 from appliance.hsm.ladder import TABLE, UNKNOWN, WRONG_SIGNATURE, ErrorClass, Operation, Rung, treatment
 from appliance.hsm.messages import Climbed, Climbing
-from appliance.hsm.return_values import NAMES, UNNAMED, VENDOR_DEFINED, named
-from appliance.hsm.token import return_value
+from appliance.hsm.pkcs11.return_values import NAMES, UNNAMED, VENDOR_DEFINED, named
+from appliance.hsm.pkcs11.token import return_value
+from appliance.hsm.worker.climber import Climber, ModuleFailed, Unanswered
 
 VALUES = (*NAMES.values(), VENDOR_DEFINED, UNNAMED, WRONG_SIGNATURE)
 values = st.sampled_from(VALUES)

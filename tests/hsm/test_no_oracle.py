@@ -20,9 +20,6 @@ from hypothesis import strategies as st
 import appliance
 from appliance.errors import HsmRequestRefused, HsmUnavailable
 from appliance.hsm import messages
-from appliance.hsm.climber import Unanswered
-from appliance.hsm.desk import Desk
-from appliance.hsm.keyring import Keyring
 from appliance.hsm.messages import (
     HEADER_BYTES,
     Canary,
@@ -40,8 +37,11 @@ from appliance.hsm.messages import (
     frame,
     read_request,
 )
+from appliance.hsm.pkcs11.signing import SigningKey
 from appliance.hsm.pool import Pool
-from appliance.hsm.signing import SigningKey
+from appliance.hsm.worker.climber import Unanswered
+from appliance.hsm.worker.desk import Desk
+from appliance.hsm.worker.keyring import Keyring
 from appliance.trust.jwk import thumbprint
 from tests.hsm.conftest import CHALLENGE_BYTES, Token
 from tests.hsm.jwt_parts import signing_input
@@ -224,13 +224,16 @@ def _importing(package: str) -> set[str]:
 def test_nothing_but_the_hsm_package_speaks_pkcs11() -> None:
     """No module outside `appliance.hsm` imports python-pkcs11, or what wraps its keys."""
     assert all(name.startswith("appliance.hsm.") for name in _importing("pkcs11"))
-    assert all(name.startswith("appliance.hsm.") for name in _importing("appliance.hsm.signing"))
+    assert all(name.startswith("appliance.hsm.") for name in _importing("appliance.hsm.pkcs11.signing"))
 
 
 def test_nothing_but_the_desk_signs_what_a_request_brings() -> None:
     """Of all modules of the worker, the desk alone brings requests and keys together."""
-    assert _importing("appliance.hsm.climber.Climber") == {"appliance.hsm.desk"}
-    assert _importing("appliance.hsm.keyring") == {"appliance.hsm.desk", "appliance.hsm.worker"}
+    assert _importing("appliance.hsm.worker.climber.Climber") == {"appliance.hsm.worker.desk"}
+    assert _importing("appliance.hsm.worker.keyring") == {
+        "appliance.hsm.worker.desk",
+        "appliance.hsm.worker.__main__",
+    }
 
 
 def _attribute_calls(path: Path, name: str) -> list[Any]:
@@ -243,7 +246,7 @@ def _attribute_calls(path: Path, name: str) -> list[Any]:
 
 def test_the_desk_signs_in_one_place() -> None:
     """The desk calls its climber's `sign` once, behind the admission of the verb."""
-    assert len(_attribute_calls(PACKAGE / "hsm" / "desk.py", "sign")) == 1
+    assert len(_attribute_calls(PACKAGE / "hsm" / "worker" / "desk.py", "sign")) == 1
 
 
 def test_a_status_report_holds_no_signature() -> None:

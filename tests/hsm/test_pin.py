@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import HsmPinUnavailable
-from appliance.hsm.pin import Pin, locked_credential
+from appliance.hsm.pkcs11.pin import Pin, locked_credential
 
 
 def _credential(folder: Path, content: bytes, mode: int = 0o600) -> Path:

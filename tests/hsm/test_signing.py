@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pkcs11 import Mechanism
 
 from appliance.hsm.messages import Role
-from appliance.hsm.signing import prepared
-from appliance.hsm.token import encoded_point, mechanism, safe_attributes
+from appliance.hsm.pkcs11.signing import prepared
+from appliance.hsm.pkcs11.token import encoded_point, mechanism, safe_attributes
 from appliance.hsm.vendor import SOFTHSM, load_vendor
 from tests.hsm.conftest import Token
 

@@ -28,8 +28,8 @@ from appliance.errors import (
     InstitutionKeyMismatch,
 )
 from appliance.hsm.messages import TokenSetup
+from appliance.hsm.pkcs11.token import mapped, return_value
 from appliance.hsm.pool import Pool
-from appliance.hsm.token import mapped, return_value
 from tests.hsm.conftest import Misbehaving, Token, spki
 from tests.hsm.processes import initialise_another, probe
 from tests.shim.rules import Action, Function

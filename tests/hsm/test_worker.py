@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from appliance.errors import EX_CONFIG, EX_REFUSED, HsmUnavailable
 from appliance.hsm import softhsm
-from appliance.hsm.child import Child
+from appliance.hsm.crews.child import Child
 from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import (
     Answer,

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from appliance.errors import HsmRequestRefused
 from appliance.hsm import softhsm
-from appliance.hsm.admission import CheckpointAdmission
 from appliance.hsm.messages import TokenSetup
 from appliance.hsm.place import Hsm
 from appliance.hsm.pool import Pool
 from appliance.hsm.vendor import SOFTHSM
+from appliance.hsm.worker.admission import CheckpointAdmission
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log

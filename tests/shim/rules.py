@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from appliance.errors import PartMissing
-from appliance.hsm.return_values import NAMES
+from appliance.hsm.pkcs11.return_values import NAMES
 
 _WORD = 8
 _RULE_WORDS = 6

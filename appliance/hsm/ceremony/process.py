@@ -47,9 +47,9 @@ from appliance.hsm.ceremony.transcript import (
     public_half,
 )
 from appliance.hsm.ceremony.visit import Visit, public_pem, visit
-from appliance.hsm.keys import NewKey, make_key
 from appliance.hsm.messages import Role
-from appliance.hsm.signing import SigningKey
+from appliance.hsm.pkcs11.keys import NewKey, make_key
+from appliance.hsm.pkcs11.signing import SigningKey
 
 _PR_SET_DUMPABLE = 4
 

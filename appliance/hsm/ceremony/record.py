@@ -31,9 +31,9 @@ from appliance.hsm.ceremony.transcript import (
     fingerprint,
     public_half,
 )
-from appliance.hsm.keys import public_key
-from appliance.hsm.signing import SigningKey
-from appliance.hsm.token import mapped, mechanism
+from appliance.hsm.pkcs11.keys import public_key
+from appliance.hsm.pkcs11.signing import SigningKey
+from appliance.hsm.pkcs11.token import mapped, mechanism
 from appliance.hsm.vendor import Vendor
 
 _ATTRIBUTES = (

@@ -18,9 +18,9 @@ from appliance.hsm.ceremony import record
 from appliance.hsm.ceremony.plan import KeyPlan, Reviewed
 from appliance.hsm.ceremony.transcript import Module, TokenIdentity, read_key
 from appliance.hsm.messages import Role
-from appliance.hsm.pin import locked_credential
-from appliance.hsm.signing import SigningKey
-from appliance.hsm.token import (
+from appliance.hsm.pkcs11.pin import locked_credential
+from appliance.hsm.pkcs11.signing import SigningKey
+from appliance.hsm.pkcs11.token import (
     attribute_mapper,
     find_private_key,
     find_token,

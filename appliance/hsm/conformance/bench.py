@@ -10,9 +10,9 @@ from pkcs11.types import Object, PrivateKey, Session, Token
 from appliance.errors import ApplianceError
 from appliance.hsm.conformance.results import SIGNS, Order, Phase
 from appliance.hsm.messages import Role
-from appliance.hsm.pin import Pin
-from appliance.hsm.signing import prepared
-from appliance.hsm.token import (
+from appliance.hsm.pkcs11.pin import Pin
+from appliance.hsm.pkcs11.signing import prepared
+from appliance.hsm.pkcs11.token import (
     find_token,
     load_module,
     log_in,

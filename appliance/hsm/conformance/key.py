@@ -15,9 +15,9 @@ from pkcs11.types import PublicKey as PublicObject
 from appliance.hsm.conformance.bench import MESSAGE, Bench, answer, sign
 from appliance.hsm.conformance.results import SIGNS, Failed, Finding, KeyMade
 from appliance.hsm.conformance.template import Made, Search, TemplateRefused
-from appliance.hsm.keys import NewKey, public_key
-from appliance.hsm.signing import prepared
-from appliance.hsm.token import SAFE_ATTRIBUTES, PublicKey, attribute_of, return_value
+from appliance.hsm.pkcs11.keys import NewKey, public_key
+from appliance.hsm.pkcs11.signing import prepared
+from appliance.hsm.pkcs11.token import SAFE_ATTRIBUTES, PublicKey, attribute_of, return_value
 
 _OTHERS = {
     KeyType.RSA: (

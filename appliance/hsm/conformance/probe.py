@@ -39,9 +39,9 @@ from appliance.hsm.conformance.results import (
     StaleHandle,
     TokenSeen,
 )
-from appliance.hsm.pin import Pin, locked_credential
-from appliance.hsm.signing import prepared
-from appliance.hsm.token import attribute_mapper, return_value
+from appliance.hsm.pkcs11.pin import Pin, locked_credential
+from appliance.hsm.pkcs11.signing import prepared
+from appliance.hsm.pkcs11.token import attribute_mapper, return_value
 
 _LISTED = (
     Mechanism.RSA_PKCS_KEY_PAIR_GEN,

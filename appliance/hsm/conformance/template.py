@@ -10,9 +10,9 @@ from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import PrivateKey, Session
 from pkcs11.types import PublicKey as PublicObject
 
-from appliance.hsm.keys import NewKey, generate_pair, template_names
 from appliance.hsm.messages import Role
-from appliance.hsm.token import return_value
+from appliance.hsm.pkcs11.keys import NewKey, generate_pair, template_names
+from appliance.hsm.pkcs11.token import return_value
 from appliance.hsm.vendor import AttributeName, Vendor
 
 

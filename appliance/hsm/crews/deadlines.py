@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 
 from appliance.errors import HsmTimeout
-from appliance.hsm.crew import Crew
-from appliance.hsm.line import Job, Line
+from appliance.hsm.crews.crew import Crew
+from appliance.hsm.crews.line import Job, Line
 
 
 class Alarm:

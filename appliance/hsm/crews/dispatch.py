@@ -17,9 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from appliance.errors import ApplianceError, HsmBusy, HsmPinRejected, HsmRequestRefused, HsmUnavailable
-from appliance.hsm.crew import Crew
-from appliance.hsm.deadlines import Alarm, sweep_line
-from appliance.hsm.line import Job, Line
+from appliance.hsm.crews.crew import Crew
+from appliance.hsm.crews.deadlines import Alarm, sweep_line
+from appliance.hsm.crews.line import Job, Line
+from appliance.hsm.crews.recruit import error_of
+from appliance.hsm.crews.unanswered import Unanswered
+from appliance.hsm.crews.waiting import WaitingRoom
 from appliance.hsm.messages import (
     Answer,
     Canary,
@@ -35,9 +38,6 @@ from appliance.hsm.messages import (
     Verb,
 )
 from appliance.hsm.observer import Observer
-from appliance.hsm.recruit import error_of
-from appliance.hsm.unanswered import Unanswered
-from appliance.hsm.waiting import WaitingRoom
 
 _EXPECTED: dict[type[Verb], type[Answer]] = {
     SignChallenge: Signature,

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from appliance.hsm.line import Job
+from appliance.hsm.crews.line import Job
 
 
 class WaitingRoom:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from appliance.hsm.child import Child
+from appliance.hsm.crews.child import Child
 
 _FAREWELL_SECONDS = 2.0
 """How long a process may take to end by itself, and to be gone once it is killed."""

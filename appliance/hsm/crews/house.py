@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from appliance.errors import HsmUnavailable
-from appliance.hsm.line import Job, Line
+from appliance.hsm.crews.line import Job, Line
 from appliance.hsm.messages import Answer
 
 if TYPE_CHECKING:
-    from appliance.hsm.crew import Crew
+    from appliance.hsm.crews.crew import Crew
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from appliance.errors import (
     HsmSigningFailed,
 )
 from appliance.hsm.messages import Role
-from appliance.hsm.signing import SigningKey
-from appliance.hsm.token import SAFE_ATTRIBUTES, PublicKey, mapped, mechanism, refuse_unsafe
+from appliance.hsm.pkcs11.signing import SigningKey
+from appliance.hsm.pkcs11.token import SAFE_ATTRIBUTES, PublicKey, mapped, mechanism, refuse_unsafe
 from appliance.hsm.vendor import AttributeName, Vendor
 
 _RSA_BITS = 2048

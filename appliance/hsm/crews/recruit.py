@@ -22,10 +22,10 @@ from appliance.errors import (
     HsmUnavailable,
     InstitutionError,
 )
-from appliance.hsm.child import Child
-from appliance.hsm.errands import Processes
+from appliance.hsm.crews.child import Child
+from appliance.hsm.crews.errands import Processes
+from appliance.hsm.crews.logins import LoginGate
 from appliance.hsm.ladder import ErrorClass
-from appliance.hsm.logins import LoginGate
 from appliance.hsm.messages import Answer, Loaded, LoggedIn, LogIn, Ready, Refusal, Request
 from appliance.hsm.place import Hsm
 

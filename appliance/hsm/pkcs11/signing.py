@@ -19,7 +19,7 @@ from pkcs11.types import PrivateKey, SignMixin
 
 from appliance.errors import HsmKeyUnsafe, HsmSigningFailed
 from appliance.hsm.messages import Role
-from appliance.hsm.token import PublicKey, mapped, mechanism
+from appliance.hsm.pkcs11.token import PublicKey, mapped, mechanism
 from appliance.hsm.vendor import Vendor
 
 _CANARY_PREFIX = b"jpki-appliance canary v1\0"

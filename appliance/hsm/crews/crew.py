@@ -17,15 +17,16 @@ from collections import Counter
 from collections.abc import Callable
 
 from appliance.errors import ApplianceError, HsmPinRejected, HsmUnavailable
-from appliance.hsm.breaker import Breaker
-from appliance.hsm.canaries import Canaries
-from appliance.hsm.child import Child
-from appliance.hsm.errands import Errands, Processes
+from appliance.hsm.crews.breaker import Breaker
+from appliance.hsm.crews.canaries import Canaries
+from appliance.hsm.crews.child import Child
+from appliance.hsm.crews.errands import Errands, Processes
+from appliance.hsm.crews.house import House, Limits
+from appliance.hsm.crews.line import DEPTH, Job, Line
+from appliance.hsm.crews.logins import LoginGate
+from appliance.hsm.crews.recruit import StartFailed, bring_up, error_of, started
 from appliance.hsm.health import Failure, HsmHealth, HsmState, WorkerState
-from appliance.hsm.house import House, Limits
 from appliance.hsm.ladder import ErrorClass, Rung
-from appliance.hsm.line import DEPTH, Job, Line
-from appliance.hsm.logins import LoginGate
 from appliance.hsm.marker import Marker
 from appliance.hsm.messages import (
     Answer,
@@ -39,7 +40,6 @@ from appliance.hsm.messages import (
 )
 from appliance.hsm.observer import Observer
 from appliance.hsm.place import Hsm
-from appliance.hsm.recruit import StartFailed, bring_up, error_of, started
 
 _NEARLY = 0.99
 """A timer may ring a moment early."""

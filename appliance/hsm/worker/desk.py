@@ -15,9 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from appliance.errors import HsmRequestRefused
-from appliance.hsm.admission import ChallengeAdmission, CheckpointAdmission, TokenAdmission
-from appliance.hsm.climber import Climber
-from appliance.hsm.keyring import Keyring
 from appliance.hsm.messages import (
     Answer,
     Canary,
@@ -35,6 +32,9 @@ from appliance.hsm.messages import (
     Verb,
     fingerprint,
 )
+from appliance.hsm.worker.admission import ChallengeAdmission, CheckpointAdmission, TokenAdmission
+from appliance.hsm.worker.climber import Climber
+from appliance.hsm.worker.keyring import Keyring
 from appliance.trust.jwk import thumbprint
 
 

@@ -35,8 +35,8 @@ from appliance.errors import (
     InstitutionKeyMismatch,
 )
 from appliance.hsm.messages import Role
-from appliance.hsm.pin import Pin
-from appliance.hsm.return_values import named
+from appliance.hsm.pkcs11.pin import Pin
+from appliance.hsm.pkcs11.return_values import named
 from appliance.hsm.vendor import SAFE_KEY, Vendor
 
 EdwardsOrWeierstrass = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey

@@ -9,17 +9,10 @@ When the module fails, the worker climbs the ladder's lower rungs (`climber`). I
 arrived and ends: the pool starts another.
 """
 
-import ctypes
-import resource
-import signal
 import sys
 import time
 
 from appliance.errors import EX_REFUSED, ApplianceError, HsmRequestRefused, HsmUnavailable
-from appliance.hsm.channel import Channel, ChannelEnded
-from appliance.hsm.climber import ModuleFailed, Unanswered
-from appliance.hsm.desk import Desk
-from appliance.hsm.keyring import Keyring
 from appliance.hsm.messages import (
     Loaded,
     LoggedIn,
@@ -31,8 +24,11 @@ from appliance.hsm.messages import (
     TokenSetup,
     Withdraw,
 )
-
-_PR_SET_DUMPABLE = 4
+from appliance.hsm.worker.channel import Channel, ChannelEnded
+from appliance.hsm.worker.climber import ModuleFailed, Unanswered
+from appliance.hsm.worker.desk import Desk
+from appliance.hsm.worker.hardening import harden
+from appliance.hsm.worker.keyring import Keyring
 
 
 def serve(channel: Channel) -> int:
@@ -105,16 +101,6 @@ def _refusal(failure: ModuleFailed, *, unsigned: bool, usable: bool = False) -> 
         unsigned=unsigned,
         usable=usable,
     )
-
-
-def harden() -> None:
-    """Keep the PIN and what the module holds out of core files and other processes' reach."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Not in the standard library: without it, a process of the same user may attach and read memory. Where
-    # it is refused the worker is no worse off than any other process.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from appliance.errors import HsmUnavailable
-from appliance.hsm.child import Child
+from appliance.hsm.crews.child import Child
 from appliance.hsm.health import WorkerState
 from appliance.hsm.messages import (
     Answer,

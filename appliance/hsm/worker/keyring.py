@@ -17,13 +17,12 @@ from pkcs11 import exceptions
 from pkcs11.types import Session, Token
 
 from appliance.errors import ApplianceError, ConfigInvalid, HsmModuleUnusable, HsmPinRejected, HsmUnavailable
-from appliance.hsm.climber import ModuleFailed
 from appliance.hsm.ladder import WRONG_SIGNATURE, ErrorClass, Operation
 from appliance.hsm.messages import PinnedKey, Role, TokenSetup
-from appliance.hsm.pin import locked_credential
-from appliance.hsm.return_values import named
-from appliance.hsm.signing import SigningKey
-from appliance.hsm.token import (
+from appliance.hsm.pkcs11.pin import locked_credential
+from appliance.hsm.pkcs11.return_values import named
+from appliance.hsm.pkcs11.signing import SigningKey
+from appliance.hsm.pkcs11.token import (
     PublicKey,
     attribute_mapper,
     find_private_key,
@@ -34,6 +33,7 @@ from appliance.hsm.token import (
     refuse_risky_login,
     return_value,
 )
+from appliance.hsm.worker.climber import ModuleFailed
 
 _SMALLEST_RSA_KEY = 2048
 

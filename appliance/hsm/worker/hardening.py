@@ -1,0 +1,17 @@
+"""What a process that knows the PIN does first of all."""
+
+import ctypes
+import resource
+import signal
+
+_PR_SET_DUMPABLE = 4
+
+
+def harden() -> None:
+    """Keep the PIN and what the module holds out of core files and other processes' reach."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Not in the standard library: without it, a process of the same user may attach and read memory. Where
+    # it is refused the worker is no worse off than any other process.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
