@@ -1,6 +1,7 @@
 import re
 from collections.abc import Iterator
 from importlib import resources
+from typing import get_args
 
 import msgspec
 import pytest
@@ -38,11 +39,13 @@ def texts() -> Iterator[tuple[str, str, Text]]:
 
 
 def settings() -> set[str]:
-    """Return every `section.key` of the configuration file."""
+    """Return every `section.key` of the configuration file, also of sections that may be there several times."""
     return {
         f"{section.name}.{key.name}"
         for section in msgspec.structs.fields(Settings)
-        for key in msgspec.structs.fields(section.type)
+        for kind in (section.type, *get_args(section.type))
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        for key in msgspec.structs.fields(kind)
     }
 
 

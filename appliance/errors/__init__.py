@@ -6,15 +6,17 @@ entry, log. What a clerk or operator reads about it, in Japanese and English, st
 under the same code. A leaf exists only where a caller acts differently on it.
 
     ApplianceError
-    ├── ConfigurationError   config_invalid, profile_invalid, profile_unsafe, part_missing
+    ├── ConfigurationError   config_invalid, profile_invalid, profile_unsafe, part_missing, root_refused
     ├── InstitutionError     cvc_malformed, cvc_chain_invalid, institution_key_mismatch
     ├── CardError            what readers and cards do: absent, removed, mute, lying, refusing
     │   └── PinError         pin_rejected, pin_blocked, pin_last_try, pin_cancelled
+    ├── TerminalError        terminals on the network: absent, lost, breaking the rules, refusing
     ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*, revocation_*
     ├── HsmError             where keys live: absent, unsafe, late, refusing
     ├── TokenError           token_invalid, jwks_invalid
     ├── LedgerError          what is remembered: unavailable, contended, damaged, rolled back
-    └── CeremonyError        ceremony_plan_invalid, ceremony_refused, ceremony_unfinished, transcript_invalid
+    ├── CeremonyError        ceremony_plan_invalid, ceremony_refused, ceremony_unfinished, transcript_invalid
+    └── GatewayError         what is asked wrongly, too often, or by the wrong one; and what cannot be begun now
 
 Foreign exceptions are mapped where they arise, always with `from`. Misuse of our own functions is a bug and
 raises ValueError or TypeError instead.
@@ -66,6 +68,22 @@ from appliance.errors.configuration import (
     PartMissing,
     ProfileInvalid,
     ProfileUnsafe,
+    RootRefused,
+)
+from appliance.errors.gateway import (
+    AccessDenied,
+    BudgetSpent,
+    GatewayBusy,
+    GatewayDraining,
+    GatewayError,
+    IdempotencyConflict,
+    MediaTypeRefused,
+    MethodRefused,
+    PeerUnknown,
+    RequestLate,
+    RequestMalformed,
+    RequestTooLarge,
+    ResourceAbsent,
 )
 from appliance.errors.hsm import (
     HsmBusy,
@@ -100,6 +118,20 @@ from appliance.errors.ledger import (
     LedgerUnavailable,
     LedgerUnusable,
 )
+from appliance.errors.terminal import (
+    DeskUnknown,
+    TerminalAbsent,
+    TerminalCancelled,
+    TerminalCommandRefused,
+    TerminalError,
+    TerminalFlooding,
+    TerminalLost,
+    TerminalMessageInvalid,
+    TerminalProtocolViolated,
+    TerminalsFull,
+    TerminalSignatureRefused,
+    TerminalSigningOff,
+)
 from appliance.errors.token import JwksInvalid, TokenError, TokenInvalid
 from appliance.errors.trust import (
     CertificateExpired,
@@ -128,7 +160,9 @@ __all__ = [
     "BY_CODE",
     "EX_CONFIG",
     "EX_REFUSED",
+    "AccessDenied",
     "ApplianceError",
+    "BudgetSpent",
     "CardAbsent",
     "CardAnswerMalformed",
     "CardBusy",
@@ -157,10 +191,14 @@ __all__ = [
     "CvcChainInvalid",
     "CvcMalformed",
     "Defect",
+    "DeskUnknown",
     "Distrust",
     "EvidenceInvalid",
     "FrontImageUnreadable",
     "FrontNotGenuine",
+    "GatewayBusy",
+    "GatewayDraining",
+    "GatewayError",
     "HsmBusy",
     "HsmError",
     "HsmKeyAbsent",
@@ -175,6 +213,7 @@ __all__ = [
     "HsmTokenAbsent",
     "HsmTokenAmbiguous",
     "HsmUnavailable",
+    "IdempotencyConflict",
     "IdentityCheckMissing",
     "InstitutionChainRefused",
     "InstitutionError",
@@ -190,9 +229,12 @@ __all__ = [
     "LedgerRolledBack",
     "LedgerUnavailable",
     "LedgerUnusable",
+    "MediaTypeRefused",
+    "MethodRefused",
     "PartMissing",
     "PcscRefused",
     "PcscUnavailable",
+    "PeerUnknown",
     "PinBlocked",
     "PinCancelled",
     "PinError",
@@ -206,10 +248,26 @@ __all__ = [
     "ReaderBusy",
     "ReaderStuck",
     "ReaderWithoutExtended",
+    "RequestLate",
+    "RequestMalformed",
+    "RequestTooLarge",
+    "ResourceAbsent",
     "RevocationDataInvalid",
     "RevocationDefect",
     "RevocationStale",
     "RevocationUnavailable",
+    "RootRefused",
+    "TerminalAbsent",
+    "TerminalCancelled",
+    "TerminalCommandRefused",
+    "TerminalError",
+    "TerminalFlooding",
+    "TerminalLost",
+    "TerminalMessageInvalid",
+    "TerminalProtocolViolated",
+    "TerminalSignatureRefused",
+    "TerminalSigningOff",
+    "TerminalsFull",
     "TokenError",
     "TokenInvalid",
     "TranscriptInvalid",
@@ -233,11 +291,13 @@ _BRANCHES = (
     ConfigurationError,
     InstitutionError,
     CardError,
+    TerminalError,
     TrustError,
     HsmError,
     TokenError,
     LedgerError,
     CeremonyError,
+    GatewayError,
 )
 
 BY_CODE = {code: leaf for branch in _BRANCHES for code, leaf in _leaves(branch).items()}

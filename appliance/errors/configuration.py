@@ -31,3 +31,9 @@ class PartMissing(ConfigurationError):
     """A program or library of the system is not installed; the detail names its package."""
 
     code = "part_missing"
+
+
+class RootRefused(ConfigurationError):
+    """The appliance was started with all privileges, and needs none."""
+
+    code = "root_refused"

@@ -145,6 +145,12 @@ class SignToken(_Message, frozen=True, tag=True):
     signing_input: bytes
 
 
+class SignScenario(_Message, frozen=True, tag=True):
+    """Sign the *signing_input* of a scenario (header and payload) with the token key, for a terminal that insists."""
+
+    signing_input: bytes
+
+
 class SignCheckpoint(_Message, frozen=True, tag=True):
     """Sign the *text* of a checkpoint of our log with the ledger key."""
 
@@ -245,7 +251,7 @@ class Refusal(_Message, frozen=True, kw_only=True, tag=True):
     """Whether the worker takes further requests; otherwise it has ended."""
 
 
-Verb = SignChallenge | SignToken | SignCheckpoint | Canary | Status
+Verb = SignChallenge | SignToken | SignScenario | SignCheckpoint | Canary | Status
 """All that a worker can be asked for once it is up. What each may sign stands in `admission`."""
 Progress = Climbing | LoginNeeded | LoggedIn | Climbed
 """What comes before the answer to a request."""
@@ -270,7 +276,17 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A *verb* for the worker, the *number* its answer will carry, and when it is too late to begin (monotonic)."""
 
     number: int
-    verb: TokenSetup | LogIn | Withdraw | SignChallenge | SignToken | SignCheckpoint | Canary | Status
+    verb: (
+        TokenSetup
+        | LogIn
+        | Withdraw
+        | SignChallenge
+        | SignToken
+        | SignScenario
+        | SignCheckpoint
+        | Canary
+        | Status
+    )
     deadline: float = FOREVER
 
 

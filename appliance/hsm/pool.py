@@ -26,6 +26,7 @@ from appliance.hsm.messages import (
     Signature,
     SignChallenge,
     SignCheckpoint,
+    SignScenario,
     SignToken,
     Status,
     StatusReport,
@@ -147,6 +148,12 @@ class Pool:
         answer = await self._dispatch.ask(
             SignToken(signing_input), self._key_called(KeyLabel.TOKEN), Signature
         )
+        return answer.signature
+
+    async def sign_scenario(self, signing_input: bytes) -> bytes:
+        """Return the token key's signature over the *signing_input* of a scenario: ECDSA P-256, SHA-256, as DER."""
+        key = self._key_called(KeyLabel.TOKEN)
+        answer = await self._dispatch.ask(SignScenario(signing_input), key, Signature)
         return answer.signature
 
     async def sign_checkpoint(self, text: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Signing inputs of result tokens, right ones and others."""
+"""Signing inputs of result tokens and scenarios, right ones and others."""
 
 import base64
 import json
@@ -30,3 +30,26 @@ def payload(**changes: object) -> dict[str, Any]:
 def signing_input(kid: str, **changes: object) -> bytes:
     """Return what is signed of a result token with *changes* to its claims."""
     return part(header(kid)) + b"." + part(payload(**changes))
+
+
+def scenario(**changes: object) -> dict[str, Any]:
+    """Return the claims of a scenario."""
+    return {
+        "iss": ISSUER,
+        "iat": 1_700_000_000,
+        "exp": 1_700_000_060,
+        "terminal": "desk",
+        "nonce": "0" * 32,
+        "reader": "r1",
+        "mode": "pinless",
+        "session": "1" * 32,
+        "seq": 0,
+        "deadline_ms": 10_000,
+        "steps": [{"name": "get-challenge", "expect": ["9000"], "command": "0084000010"}],
+        **changes,
+    }
+
+
+def scenario_input(kid: str, **changes: object) -> bytes:
+    """Return what is signed of a scenario with *changes* to its claims."""
+    return part({**header(kid), "typ": "jpki-scenario+jwt"}) + b"." + part(scenario(**changes))

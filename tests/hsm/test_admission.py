@@ -6,12 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import HsmRequestRefused
-from appliance.hsm.worker.admission import LARGEST_SIGNING_INPUT, ChallengeAdmission, TokenAdmission
+from appliance.hsm.worker.admission import (
+    LARGEST_SIGNING_INPUT,
+    ChallengeAdmission,
+    ScenarioAdmission,
+    TokenAdmission,
+)
 from tests.hsm.conftest import ISSUER
-from tests.hsm.jwt_parts import encoded, header, part, payload, signing_input
+from tests.hsm.jwt_parts import encoded, header, part, payload, scenario, scenario_input, signing_input
 
 KID = "kid-of-the-pinned-key"
 TOKENS = TokenAdmission(ISSUER, KID, 300)
+SCENARIOS = ScenarioAdmission(ISSUER, KID)
 
 
 class Clock:
@@ -186,3 +192,85 @@ def test_a_changed_byte_is_refused_or_still_a_token(position: int, byte: int) ->
     claims = jwt.decode(bytes(text).decode() + ".AA", options={"verify_signature": False})
     assert claims["iss"] == ISSUER
     assert 0 < claims["exp"] - claims["iat"] <= 300
+
+
+VERIFY_NUMBER = "002000820E" + "31" * 14
+
+
+def command(text: object) -> dict[str, object]:
+    """Return a step with this command."""
+    return {"name": "a", "expect": ["9000"], "command": text}
+
+
+def test_scenario_is_let_through() -> None:
+    """A scenario of ours passes: commands, the word to verify the holder, and 照合番号B for the card's front."""
+    SCENARIOS.admit(scenario_input(KID))
+    asked = {"name": "verify", "expect": ["9000"], "verify_holder": {"header": "00200080", "digits": 4}}
+    SCENARIOS.admit(scenario_input(KID, mode="pin", steps=[command("00200080"), asked]))
+    SCENARIOS.admit(scenario_input(KID, mode="front", steps=[command(VERIFY_NUMBER)]))
+    SCENARIOS.admit(scenario_input(KID, steps=[command("00840000")] * 128))
+
+
+def test_tokens_and_scenarios_are_not_taken_for_one_another() -> None:
+    """Neither verb signs what the other is for, whichever of the two types the header names."""
+    with pytest.raises(HsmRequestRefused, match="header"):
+        SCENARIOS.admit(signing_input(KID))
+    with pytest.raises(HsmRequestRefused, match="header"):
+        TOKENS.admit(scenario_input(KID))
+    typed = part({**header(KID), "typ": "jpki-scenario+jwt"})
+    with pytest.raises(HsmRequestRefused, match="claims"):
+        SCENARIOS.admit(typed + b"." + part(payload(exp=1_700_000_060)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "https://other.test"},
+        {"iat": 1_700_000_000.0},
+        {"exp": 1_700_000_061},
+        {"exp": 1_700_000_000},
+        {"sub": "a token"},
+        {"terminal": "A"},
+        {"terminal": None},
+        {"reader": "../x"},
+        {"nonce": "00"},
+        {"session": "1" * 31 + "\n"},
+        {"mode": "verify"},
+        {"steps": []},
+        {"steps": {}},
+        {"steps": [command("00840000")] * 129},
+        {"steps": ["0084000010"]},
+        {"steps": [command("008400")]},
+        {"steps": [command("00 84 00 00")]},
+        {"steps": [command("0084000g")]},
+        {"steps": [command(None)]},
+        {"steps": [{**command("00840000"), "verify_holder": None}]},
+        {"steps": [{"name": "a", "expect": ["9000"]}]},
+        {"steps": [command("002000800431323334")]},
+        {"mode": "pin", "steps": [command("002000800431323334")]},
+        {"mode": "front", "steps": [command("002000800431323334")]},
+        {"mode": "pinless", "steps": [command(VERIFY_NUMBER)]},
+        {"mode": "front", "steps": [command(VERIFY_NUMBER + "00")]},
+        {"mode": "front", "steps": [command("00200082000004" + "31" * 4)]},
+    ],
+)
+def test_what_is_no_scenario_of_ours_is_refused(changed: dict[str, object]) -> None:
+    """Another issuer, a longer life, other claims or forms, and above all VERIFY with a PIN: nothing is signed."""
+    with pytest.raises(HsmRequestRefused):
+        SCENARIOS.admit(scenario_input(KID, **changed))
+
+
+@pytest.mark.parametrize("claim", sorted(scenario()))
+def test_a_scenario_says_everything(claim: str) -> None:
+    """A scenario from which a claim is missing is refused."""
+    claims = scenario()
+    del claims[claim]
+    with pytest.raises(HsmRequestRefused):
+        SCENARIOS.admit(part({**header(KID), "typ": "jpki-scenario+jwt"}) + b"." + part(claims))
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_no_scenario(text: bytes) -> None:
+    """No other string gets a signature: each is refused with our error."""
+    with pytest.raises(HsmRequestRefused):
+        SCENARIOS.admit(text)

@@ -24,6 +24,7 @@ from appliance.hsm.messages import (
     Request,
     Signature,
     SignChallenge,
+    SignScenario,
     SignToken,
     Status,
     StatusReport,
@@ -58,7 +59,16 @@ REPORT = StatusReport(
     serial="s",
     signatures=0,
 )
-VERBS = (SETUP, LogIn(), Withdraw(3), SignChallenge(b"c", "k"), SignToken(b"t"), Canary("k"), Status())
+VERBS = (
+    SETUP,
+    LogIn(),
+    Withdraw(3),
+    SignChallenge(b"c", "k"),
+    SignToken(b"t"),
+    SignScenario(b"s"),
+    Canary("k"),
+    Status(),
+)
 ANSWERS = (
     Loaded(),
     LoggedIn(),

@@ -28,6 +28,7 @@ from appliance.hsm.messages import (
     Role,
     SignChallenge,
     SignCheckpoint,
+    SignScenario,
     SignToken,
     Status,
     StatusReport,
@@ -44,7 +45,7 @@ from appliance.hsm.worker.desk import Desk
 from appliance.hsm.worker.keyring import Keyring
 from appliance.trust.jwk import thumbprint
 from tests.hsm.conftest import CHALLENGE_BYTES, Token
-from tests.hsm.jwt_parts import signing_input
+from tests.hsm.jwt_parts import scenario_input, signing_input
 
 CANARY = b"jpki-appliance canary v1\0"
 PACKAGE = Path(appliance.__file__).parent
@@ -78,11 +79,15 @@ def _verbs(setup: TokenSetup) -> st.SearchStrategy[Verb]:
     keys = st.sampled_from([*(pinned.fingerprint for pinned in setup.pinned), "0" * 64, ""])
     challenges = st.binary(max_size=64) | st.binary(min_size=CHALLENGE_BYTES, max_size=CHALLENGE_BYTES)
     texts = (
-        st.binary(max_size=64) | st.just(signing_input(thumbprint_of(setup))) | st.just(CANARY + bytes(32))
+        st.binary(max_size=64)
+        | st.just(signing_input(thumbprint_of(setup)))
+        | st.just(scenario_input(thumbprint_of(setup)))
+        | st.just(CANARY + bytes(32))
     )
     return st.one_of(
         st.builds(SignChallenge, challenges | texts, keys),
         st.builds(SignToken, challenges | texts),
+        st.builds(SignScenario, challenges | texts),
         st.builds(SignCheckpoint, challenges | texts),
         st.builds(Canary, keys),
     )
@@ -104,8 +109,8 @@ def _only_challenges(keyring: Recorded, asked: bytes | None) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    """What a worker can be asked for once it is up is a closed set of five; a sixth one needs this test's consent."""
-    assert set(get_args(Verb)) == {SignChallenge, SignToken, SignCheckpoint, Canary, Status}
+    """What a worker can be asked for once it is up is a closed set of six; a seventh one needs this test's consent."""
+    assert set(get_args(Verb)) == {SignChallenge, SignToken, SignScenario, SignCheckpoint, Canary, Status}
     told = set(get_args(msgspec.structs.fields(Request)[1].type))
     assert told == {*get_args(Verb), TokenSetup, LogIn, Withdraw}
     kinds = {
@@ -175,7 +180,7 @@ async def test_entry_points_of_the_pool_are_these(token: Token, pool: Pool) -> N
     public = {
         name for name, value in inspect.getmembers(Pool) if callable(value) and not name.startswith("_")
     }
-    asked_for = {"sign_challenge", "sign_token", "sign_checkpoint", "canary", "status"}
+    asked_for = {"sign_challenge", "sign_token", "sign_scenario", "sign_checkpoint", "canary", "status"}
     lifecycle = {"start", "close", "reconfigure", "health"}
     assert public == asked_for | lifecycle
     with_bytes = {
@@ -186,7 +191,7 @@ async def test_entry_points_of_the_pool_are_these(token: Token, pool: Pool) -> N
             for parameter in inspect.signature(getattr(Pool, name)).parameters.values()
         )
     }
-    assert with_bytes == {"sign_challenge", "sign_token", "sign_checkpoint"}
+    assert with_bytes == {"sign_challenge", "sign_token", "sign_scenario", "sign_checkpoint"}
     institution = token.institution_key
     for anything in (
         b"",

@@ -31,12 +31,15 @@ from appliance.hsm.messages import KeyLabel, fingerprint
 from appliance.hsm.pool import Pool
 from appliance.trust.jwk import thumbprint
 from tests.hsm.conftest import CHALLENGE_BYTES, Misbehaving, Token, spki
-from tests.hsm.jwt_parts import signing_input
+from tests.hsm.jwt_parts import scenario_input, signing_input
 from tests.hsm.processes import openssl_verifies, probe, running
 from tests.hsm.witness import Witness
 from tests.shim.rules import NUMBERS, Action, Function
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
+
+_LOOK_SECONDS = 0.002
+"""How often to look: turning without a pause would take the processor from the workers that are waited for."""
 
 
 def _challenge() -> bytes:
@@ -58,9 +61,9 @@ def _pids(pool: Pool) -> set[int]:
 
 async def _until(condition: Callable[[], bool]) -> None:
     """Let the event loop turn until *condition* holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0)
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def test_challenge_is_signed(token: Token, pool: Pool, tmp_path: Path) -> None:
@@ -77,6 +80,18 @@ async def test_token_is_signed(token: Token, pool: Pool, tmp_path: Path) -> None
     text = signing_input(thumbprint(token.token_key))
     signature = await pool.sign_token(text)
     assert openssl_verifies(tmp_path, token.folder / softhsm.TOKEN_KEY, text, signature)
+
+
+async def test_scenario_is_signed(token: Token, pool: Pool, tmp_path: Path) -> None:
+    """OpenSSL verifies the token key's signature over a scenario; neither verb signs what the other is for."""
+    kid = thumbprint(token.token_key)
+    text = scenario_input(kid)
+    signature = await pool.sign_scenario(text)
+    assert openssl_verifies(tmp_path, token.folder / softhsm.TOKEN_KEY, text, signature)
+    with pytest.raises(HsmRequestRefused):
+        await pool.sign_scenario(signing_input(kid))
+    with pytest.raises(HsmRequestRefused):
+        await pool.sign_token(text)
 
 
 @pytest.mark.parametrize("label", [KeyLabel.INSTITUTION, KeyLabel.TOKEN])
@@ -167,7 +182,7 @@ async def test_one_deadline_for_queue_and_signature(token: Token) -> None:
         began = time.monotonic()
         calls = [asyncio.create_task(_sign(pool, token)) for _ in range(3)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert 1.9 < time.monotonic() - began < 4
+        assert 1.9 < time.monotonic() - began < 10
     assert [type(outcome) for outcome in outcomes[:2]] == [HsmTimeout, HsmTimeout]
     # The third never reached the worker: it was refused for its lateness, or signed by the worker's successor.
     assert isinstance(outcomes[2], HsmBusy | HsmUnavailable | None)
@@ -182,7 +197,7 @@ async def test_hung_worker_is_ended(token: Token) -> None:
         began = time.monotonic()
         with pytest.raises(HsmTimeout):
             await _sign(pool, token)
-        assert 1.9 < time.monotonic() - began < 4
+        assert 1.9 < time.monotonic() - began < 10
         await _sign(pool, token)
         assert not running(hung)
     assert witness.rungs == [(Rung.RESTART, True)]
@@ -295,13 +310,12 @@ async def test_lost_token_heals(token: Token, pool: Pool) -> None:
         await pool.canary()
     assert pool.health().hsms[0].state is HsmState.DOWN
     (token.folder / "elsewhere").rename(token.folder / softhsm.TOKENS)
-    back = time.monotonic()
-    while not pool.health().up:
-        try:
-            await _sign(pool, token)
-        except HsmUnavailable:
-            await asyncio.sleep(0)
-    assert time.monotonic() - back < 5
+    async with asyncio.timeout(20):
+        while not pool.health().up:
+            try:
+                await _sign(pool, token)
+            except HsmUnavailable:
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def test_next_hsm_takes_over_and_hands_back(token: Token, other_token: Token) -> None:
@@ -369,7 +383,7 @@ async def test_failure_to_start_is_shared(token: Token, pool: Pool, caplog: pyte
     started: set[int] = set()
     while not all(call.done() for call in calls):
         started |= {child.pid for crew in pool._dispatch.crews for child in crew.children if not child.ended}
-        await asyncio.sleep(0)
+        await asyncio.sleep(_LOOK_SECONDS)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert len(started) == 1
     assert all(isinstance(outcome, HsmUnavailable) for outcome in outcomes)
@@ -391,7 +405,7 @@ async def test_worker_is_not_killed_in_its_login(
 ) -> None:
     """A login that takes too long is reported and refused to wait for, but goes on, and no other begins."""
     misbehaving.rules.set(Function.LOGIN, Action.HANG)
-    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=2.0)
+    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0)
     key = pool._key_called(KeyLabel.INSTITUTION)
     with caplog.at_level(logging.ERROR), pytest.raises(HsmTimeout):
         await pool.start()
@@ -410,7 +424,7 @@ async def test_worker_is_not_killed_in_its_login(
 async def test_close_leaves_a_login_alone(misbehaving: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
     """Closing waits for a worker that is logging in, and leaves it behind rather than kill it."""
     misbehaving.rules.set(Function.LOGIN, Action.HANG)
-    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=1.5)
+    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0)
     with pytest.raises(HsmTimeout):
         await pool.start()
     (child,) = pool._dispatch.crews[0].children
@@ -492,8 +506,8 @@ async def test_keys_prove_themselves_without_being_asked(token: Token) -> None:
     assert [key.label for key in hsm.keys] == [KeyLabel.INSTITUTION, KeyLabel.TOKEN]
     for key in hsm.keys:
         assert key.canary_at is not None
-        assert 0 <= time.time() - key.canary_at < 5
-        assert 0 < (key.canary_seconds or 0) < 1
+        assert 0 <= time.time() - key.canary_at < 30
+        assert 0 < (key.canary_seconds or 0) < 5
 
 
 async def test_idle_loss_is_noticed_by_the_canary(token: Token) -> None:
@@ -529,7 +543,7 @@ async def test_rotation_fails_nobody(token: Token) -> None:
         token.hsm(workers=2, challenges_per_minute=100_000, institution_keys=keys)
         for keys in ((old_spki,), (new_spki, old_spki), (new_spki,))
     )
-    async with Pool([one], state=token.state, sign_seconds=1.0) as pool:
+    async with Pool([one], state=token.state, sign_seconds=5.0) as pool:
         before = _pids(pool)
         callers = [asyncio.create_task(caller()) for _ in range(8)]
         await pool.reconfigure([both])

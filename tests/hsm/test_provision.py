@@ -129,17 +129,17 @@ def test_missing_program_names_its_package(tmp_path: Path) -> None:
 
 
 def test_pin_is_in_no_argument(tmp_path: Path) -> None:
-    """No process of the making has a PIN among its arguments."""
-    folder = tmp_path / "token"
-    process = subprocess.Popen((*COMMAND, folder), env={"PATH": "/usr/bin:/bin"})
-    seen: set[bytes] = set()
-    while process.poll() is None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        try:
-            pids = [process.pid, *map(int, children.read_text().split())]
-            seen |= {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+    """Neither the process of the making nor the program it starts has a PIN among its arguments."""
+    folder, gate, program = tmp_path / "token", tmp_path / "gate", tmp_path / "softhsm2-util"
+    os.mkfifo(gate)
+    program.write_text(f'#!/bin/sh\nread -r _ < "{gate}"\nexec /usr/bin/softhsm2-util "$@"\n')
+    program.chmod(0o700)
+    process = subprocess.Popen((*COMMAND, folder), env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    with gate.open("w") as opened:  # once the program waits there
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        seen = {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (str(process.pid), *children)}
+        opened.write("go on\n")
+    assert process.wait(60) == 0
     assert any(b"--init-token" in arguments for arguments in seen)
     for name in (softhsm.USER_PIN, softhsm.SO_PIN):
         pin = (folder / name).read_bytes().strip()

@@ -59,6 +59,8 @@ class Action(IntEnum):
     """Turn one bit of the signature over."""
     PRINT = 7
     """Print on standard output, then forward."""
+    HANG_AFTERWARDS = 8
+    """Call the real module, set the value to one, and wait until the rule is lifted: done, and not told yet."""
 
 
 NUMBERS: Final = {name: number for number, name in NAMES.items()} | {"CKR_VENDOR_DEFINED": 0x80000001}
@@ -71,7 +73,8 @@ class Rules:
     def __init__(self, file: Path, real: str) -> None:
         self._real = real
         self._file = file
-        with file.open("w+b") as opened:
+        # One that is there goes on: another process may follow it already.
+        with file.open("r+b" if file.exists() else "w+b") as opened:
             opened.truncate(_WORD * (1 + _RULE_WORDS * len(range(Function.SIGN_LENGTH + 1))))
             self._map = mmap.mmap(opened.fileno(), 0)
 
@@ -103,6 +106,10 @@ class Rules:
     def active(self, function: Function) -> bool:
         """Return whether a rule for *function* is still in force."""
         return self._read(function, 0) != Action.FORWARD
+
+    def value(self, function: Function) -> int:
+        """Return the value of the rule for *function*."""
+        return self._read(function, 1)
 
     def calls(self, function: Function) -> int:
         """Return how often *function* was called, in all processes."""

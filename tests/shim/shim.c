@@ -22,7 +22,7 @@ typedef struct { unsigned char version[2]; function entry[68]; } table;
 
 enum { GET_FUNCTION_LIST = 3, SIGN = 43, SIGN_LENGTH = 68, FUNCTIONS = 69 };
 enum { GENERAL_ERROR = 5 };
-enum action { FORWARD, RETURN, RETURN_AFTERWARDS, DELAY, HANG, ABORT, LIE, PRINT };
+enum action { FORWARD, RETURN, RETURN_AFTERWARDS, DELAY, HANG, ABORT, LIE, PRINT, HANG_AFTERWARDS };
 
 struct rule { ulong action, value, skip, times, calls, lifted; };
 struct control { ulong collisions; struct rule rules[FUNCTIONS]; };
@@ -78,6 +78,10 @@ static ulong call(int number, ulong a, ulong b, ulong c, ulong d, ulong e, ulong
     if (action == RETURN) result = rule->value;
     else if (number != GET_FUNCTION_LIST) result = real->entry[number](a, b, c, d, e, f, g, h);
     if (action == RETURN_AFTERWARDS) result = rule->value;
+    if (action == HANG_AFTERWARDS) {
+        __atomic_store_n(&rule->value, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&rule->lifted, __ATOMIC_SEQ_CST) == lifted) usleep(1000);
+    }
     if (action == LIE && !result && number == SIGN && d) ((unsigned char *)d)[*(ulong *)e - 1] ^= 1;
     leave();
     return result;

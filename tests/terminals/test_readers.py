@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,7 +34,7 @@ from appliance.errors import (
 )
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import CardData
-from appliance.simulator.faults import Fault, FaultyCard, Mute, Outcome, Removed, Slow
+from appliance.simulator.faults import Delay, Fault, FaultyCard, Mute, Outcome, Removed, Slow
 from appliance.simulator.pcscd import PrivatePcscd, VirtualReader
 from appliance.simulator.pki import Hierarchy
 from appliance.simulator.reader import inserted
@@ -131,6 +131,21 @@ async def proved(readers: Readers, alias: str, institution: Institution, number:
         return await institution.authenticate(card, number)
 
 
+class Occupied(FaultyCard):
+    """A card that says when it is *busy* with a command that takes it long."""
+
+    def __init__(self, card: SoftwareCard, faults: Iterable[Fault]) -> None:
+        super().__init__(card, faults)
+        self.busy = threading.Event()
+
+    def respond(self, command: bytes) -> Outcome:
+        """Answer as ever."""
+        outcome = super().respond(command)
+        if isinstance(outcome, Delay):
+            self.busy.set()
+        return outcome
+
+
 async def expect(events: AsyncIterator[Event], *wanted: Event) -> None:
     """Wait for *wanted*, and nothing else in between."""
     async with asyncio.timeout(PATIENCE):
@@ -172,8 +187,8 @@ async def test_service_and_cards_fail_in_the_middle_of_fifty_authentications(
     pulled, restarted = {4, 13, 22, 38, 41}, {17, 30}
     codes: dict[int, str] = {}
 
-    async def restart(seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def restart(busy: threading.Event) -> None:
+        assert await asyncio.to_thread(busy.wait, PATIENCE)
         private_pcscd.restart()  # in this thread, with which it would end
 
     async with Readers(desks(hand)) as readers:
@@ -183,8 +198,9 @@ async def test_service_and_cards_fail_in_the_middle_of_fifty_authentications(
             if number in pulled:
                 hand.put(Removed(1 + number % 8))
             if number in restarted:
-                hand.put(Slow(3, 60.0))
-                mishap = asyncio.create_task(restart(2.0))
+                card = Occupied(SoftwareCard(hand.data), [Slow(3, 60.0)])
+                hand.put(card=card)
+                mishap = asyncio.create_task(restart(card.busy))
             try:
                 async with asyncio.timeout(PATIENCE):
                     proof = await proved(readers, "desk-1", institution, number)
@@ -210,7 +226,7 @@ async def test_two_readers_work_at_once(
     The cards take their time, as real ones do: with cards that answer at once the machine's load is all that is
     measured. Which goes first alternates.
     """
-    count, rounds = 3, 4
+    count, rounds = 2, 2
     ratios = []
     async with Readers(desks(*hands)) as readers:
         for hand in hands:
@@ -297,9 +313,9 @@ async def test_a_pin_that_comes_too_late_is_not_sent(hands: tuple[Hand, Hand]) -
         entered.wait(PATIENCE)
         return "0000"
 
-    async with Readers(desks(hand, pin_seconds=0.5)) as readers:
+    async with Readers(desks(hand, pin_seconds=2.0)) as readers:
         hand.put(card=card)
-        async with readers.card("desk-1", wait=WAIT, seconds=0.5, enter_pin=enter) as at_reader:
+        async with readers.card("desk-1", wait=WAIT, seconds=2.0, enter_pin=enter) as at_reader:
             with pytest.raises(CardTimeout):
                 await at_reader.exchange(VERIFY)
         assert asked.is_set()

@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,3 +32,9 @@ def test_the_published_key_says_what_it_is_for() -> None:
     assert (published["kty"], published["crv"]) == ("EC", "P-256")
     assert (published["alg"], published["use"], published["kid"]) == ("ES256", "sig", thumbprint(key))
     assert "d" not in published
+
+
+def test_a_key_on_another_curve_is_a_bug() -> None:
+    """Tokens are signed by ES256, and nothing else has a name here."""
+    with pytest.raises(ValueError, match="secp384r1"):
+        thumbprint(ec.generate_private_key(ec.SECP384R1()).public_key())

@@ -32,6 +32,7 @@ from appliance.hsm.messages import (
     Signature,
     SignChallenge,
     SignCheckpoint,
+    SignScenario,
     SignToken,
     Status,
     StatusReport,
@@ -42,6 +43,7 @@ from appliance.hsm.observer import Observer
 _EXPECTED: dict[type[Verb], type[Answer]] = {
     SignChallenge: Signature,
     SignToken: Signature,
+    SignScenario: Signature,
     SignCheckpoint: Signature,
     Canary: CanaryResult,
     Status: StatusReport,

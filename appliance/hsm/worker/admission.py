@@ -3,19 +3,20 @@ What a worker lets through to a key, decided again beside the key itself.
 
 The daemon has its own rules. These hold even if the daemon is taken over: whatever comes over the channel, the
 institution key signs strings of one short length at a bounded rate, and the token key signs result tokens of
-ours and the ledger key checkpoints of ours that never go back, and nothing else.
+ours and scenarios of ours, the ledger key checkpoints of ours that never go back, and nothing else.
 """
 
 import base64
 import json
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from appliance.errors import HsmRequestRefused, LedgerProofInvalid
 from appliance.ledger.checkpoint import Checkpoint
-from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE
+from appliance.trust.jwk import ALGORITHM, SCENARIO_CLAIMS, SCENARIO_SECONDS, SCENARIO_TYPE, TOKEN_TYPE
 
 LARGEST_SIGNING_INPUT = 16 * 1024
 _WINDOW_SECONDS = 60.0
@@ -61,22 +62,91 @@ class TokenAdmission:
           2. the header is exactly our `typ`, ES256, and the pinned key's thumbprint as `kid`;
           3. the payload is an object with our `iss`, integer `iat` and `exp`, and a lifetime within bounds.
         """
-        if len(signing_input) > LARGEST_SIGNING_INPUT:
-            raise HsmRequestRefused(f"a signing input of {len(signing_input)} bytes")
-        parts = signing_input.split(b".")
-        if len(parts) != 2:
-            raise HsmRequestRefused("a signing input has two parts")
-        header, payload = (_json_object(part) for part in parts)
-        if header != {"typ": TOKEN_TYPE, "alg": ALGORITHM, "kid": self.thumbprint}:
-            raise HsmRequestRefused("the header is not that of a result token")
-        if payload.get("iss") != self.issuer:
-            raise HsmRequestRefused("the token names another issuer")
-        issued, expires = payload.get("iat"), payload.get("exp")
-        # bool is an int to Python, and not to JSON.
-        if type(issued) is not int or type(expires) is not int:
-            raise HsmRequestRefused("iat and exp are integers")
-        if not 0 < expires - issued <= self.lifetime:
-            raise HsmRequestRefused(f"a token that lives {expires - issued} seconds")
+        _claims(signing_input, TOKEN_TYPE, self.thumbprint, self.issuer, self.lifetime)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioAdmission:
+    """Scenarios by *issuer*, signed with the key of *thumbprint*: commands for a card, for one terminal and session."""
+
+    issuer: str
+    thumbprint: str
+
+    def admit(self, signing_input: bytes) -> None:
+        """
+        Let *signing_input* through, or raise HsmRequestRefused.
+
+        It is let through when, checked in this order,
+          1. to 3. are as for a token, with the `typ` of scenarios and a minute at most;
+          4. it says all that a scenario says, and nothing else, so that it is no other kind of statement;
+          5. terminal, nonce and session are of their form, and there are steps, each a command or the word to have
+             the holder verified. VERIFY comes with data only where that is 照合番号B, for the card's front: a PIN
+             never comes from here.
+        """
+        claims = _claims(signing_input, SCENARIO_TYPE, self.thumbprint, self.issuer, SCENARIO_SECONDS)
+        if claims.keys() != SCENARIO_CLAIMS:
+            raise HsmRequestRefused("these are not the claims of a scenario")
+        for name, form in _SCENARIO_FORMS.items():
+            value = claims[name]
+            if not isinstance(value, str) or not form.fullmatch(value):
+                raise HsmRequestRefused(f"the scenario's {name} is none")
+        steps = claims["steps"]
+        if not isinstance(steps, list) or not 1 <= len(steps) <= _MOST_STEPS:
+            raise HsmRequestRefused("the scenario has no steps, or too many")
+        if not all(_is_step(step, claims["mode"]) for step in steps):
+            raise HsmRequestRefused("the scenario has other steps than commands for a card")
+
+
+_MOST_STEPS: Final = 128
+_SCENARIO_FORMS: Final = {
+    "terminal": re.compile(r"[a-z0-9][a-z0-9-]{0,31}"),
+    "reader": re.compile(r"[a-z0-9][a-z0-9-]{0,31}"),
+    "mode": re.compile(r"pinless|pin|front"),
+    "nonce": re.compile(r"[0-9a-f]{32}"),
+    "session": re.compile(r"[0-9a-f]{32}"),
+}
+_COMMAND: Final = re.compile(r"(?:[0-9A-F]{2}){4,}")
+_VERIFY_WITH_DATA: Final = re.compile(r"..20.{5,}")
+_VERIFY_NUMBER: Final = re.compile(r"..20....0E(?:3[0-9]){14}")
+"""VERIFY with 照合番号B, which is printed on the card and opens its front."""
+
+
+def _is_step(step: object, mode: object) -> bool:
+    if not isinstance(step, dict):
+        return False
+    if "command" not in step:
+        return step.keys() == {"name", "expect", "verify_holder"}
+    command = step["command"]
+    if step.keys() != {"name", "expect", "command"} or not isinstance(command, str):
+        return False
+    if not _COMMAND.fullmatch(command):
+        return False
+    return not _VERIFY_WITH_DATA.fullmatch(command) or (
+        mode == "front" and _VERIFY_NUMBER.fullmatch(command) is not None
+    )
+
+
+def _claims(
+    signing_input: bytes, kind: str, thumbprint: str, issuer: str, lifetime: int
+) -> dict[str, object]:
+    """Return the payload of a *signing_input* of the type *kind*, or raise HsmRequestRefused."""
+    if len(signing_input) > LARGEST_SIGNING_INPUT:
+        raise HsmRequestRefused(f"a signing input of {len(signing_input)} bytes")
+    parts = signing_input.split(b".")
+    if len(parts) != 2:
+        raise HsmRequestRefused("a signing input has two parts")
+    header, payload = (_json_object(part) for part in parts)
+    if header != {"typ": kind, "alg": ALGORITHM, "kid": thumbprint}:
+        raise HsmRequestRefused(f"the header is not that of a {kind}")
+    if payload.get("iss") != issuer:
+        raise HsmRequestRefused("the token names another issuer")
+    issued, expires = payload.get("iat"), payload.get("exp")
+    # bool is an int to Python, and not to JSON.
+    if type(issued) is not int or type(expires) is not int:
+        raise HsmRequestRefused("iat and exp are integers")
+    if not 0 < expires - issued <= lifetime:
+        raise HsmRequestRefused(f"a token that lives {expires - issued} seconds")
+    return payload
 
 
 class CheckpointAdmission:

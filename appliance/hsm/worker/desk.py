@@ -2,8 +2,8 @@
 The worker's desk: what may be asked for, what each request may have signed, and the one place that has it signed.
 
 The verbs are `messages.Verb`. The institution keys sign a challenge that `ChallengeAdmission` has let through, and
-the canary, which no card would take for one; the token key signs what `TokenAdmission` has let through, the ledger
-key what `CheckpointAdmission` has.
+the canary, which no card would take for one; the token key signs what `TokenAdmission` or
+`ScenarioAdmission` has let through, the ledger key what `CheckpointAdmission` has.
 """
 
 import os
@@ -25,6 +25,7 @@ from appliance.hsm.messages import (
     Signature,
     SignChallenge,
     SignCheckpoint,
+    SignScenario,
     SignToken,
     Status,
     StatusReport,
@@ -32,7 +33,12 @@ from appliance.hsm.messages import (
     Verb,
     fingerprint,
 )
-from appliance.hsm.worker.admission import ChallengeAdmission, CheckpointAdmission, TokenAdmission
+from appliance.hsm.worker.admission import (
+    ChallengeAdmission,
+    CheckpointAdmission,
+    ScenarioAdmission,
+    TokenAdmission,
+)
 from appliance.hsm.worker.climber import Climber
 from appliance.hsm.worker.keyring import Keyring
 from appliance.trust.jwk import thumbprint
@@ -49,8 +55,8 @@ class Desk:
         "_ledger_key",
         "_roles",
         "_signatures",
+        "_statements",
         "_token_key",
-        "_tokens",
     )
 
     def __init__(
@@ -63,13 +69,16 @@ class Desk:
             setup.challenge_bytes, setup.challenges_per_minute, time.monotonic
         )
         self._token_key: str | None = None
-        self._tokens: TokenAdmission | None = None
+        self._statements: dict[type[Verb], TokenAdmission | ScenarioAdmission] = {}
         if setup.token_key is not None:
             key = load_der_public_key(setup.token_key)
             if not isinstance(key, ec.EllipticCurvePublicKey):
                 raise ValueError("the keyring has let another kind of token key pass")
             self._token_key = fingerprint(setup.token_key)
-            self._tokens = TokenAdmission(setup.issuer, thumbprint(key), setup.token_lifetime_seconds)
+            self._statements = {
+                SignToken: TokenAdmission(setup.issuer, thumbprint(key), setup.token_lifetime_seconds),
+                SignScenario: ScenarioAdmission(setup.issuer, thumbprint(key)),
+            }
         self._ledger_key = None if setup.ledger_key is None else fingerprint(setup.ledger_key)
         self._checkpoints = CheckpointAdmission(setup.ledger_origin)
         self._signatures = 0
@@ -82,11 +91,11 @@ class Desk:
                     raise HsmRequestRefused("no institution key has that fingerprint")
                 self._challenges.admit(challenge)
                 return self._sign(key, challenge, deadline, repeatable=False)
-            case SignToken(signing_input):
-                if self._tokens is None or self._token_key is None:
+            case SignToken(signing_input) | SignScenario(signing_input):
+                if self._token_key is None:
                     raise HsmRequestRefused("this HSM holds no token key")
-                self._tokens.admit(signing_input)
-                # The same token signed twice is the same token.
+                self._statements[type(verb)].admit(signing_input)
+                # The same statement signed twice is the same statement.
                 return self._sign(self._token_key, signing_input, deadline, repeatable=True)
             case SignCheckpoint(text):
                 if self._ledger_key is None:

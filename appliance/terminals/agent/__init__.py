@@ -1,0 +1,1 @@
+"""The far side of `jpki-terminal.v1`: a terminal with readers, dumb and careful."""

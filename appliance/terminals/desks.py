@@ -1,0 +1,83 @@
+"""What the relay tells of terminals and their desks, and what it is told of the work at one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias
+
+from appliance.terminals.messages import Mode
+from appliance.terminals.places import DeskState
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteDesk:
+    """A reader of a terminal as a desk, and its *state* *since* when (seconds since the epoch)."""
+
+    desk: str
+    kind: Literal["remote"]
+    state: DeskState
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalStatus:
+    """A terminal that is or was connected, and *since* when it is as it is."""
+
+    terminal: str
+    connected: bool
+    since: float
+    software: str
+    version: str
+    signed: bool
+    """Whether it insists on signed scenarios."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the terminal is told of one conversation: its *session*, 32 hexadecimal digits, and what it is for."""
+
+    session: str
+    mode: Mode
+
+
+class Stage(StrEnum):
+    """How far a conversation is."""
+
+    WAITING_FOR_CARD = "waiting-for-card"
+    TALKING = "talking"
+    WAITING_FOR_PIN = "waiting-for-pin"
+
+
+Progress: TypeAlias = Callable[[Stage], None]
+
+
+class RelayObserver(Protocol):
+    """Told what happens; it must not raise."""
+
+    def connected(self, terminal: str) -> None:
+        """Take note that *terminal* is connected."""
+
+    def disconnected(self, terminal: str, code: str | None) -> None:
+        """Take note that *terminal* is gone: for one of our error codes, or by itself."""
+
+    def refused(self, terminal: str, code: str) -> None:
+        """Take note that a connection of *terminal* was not taken."""
+
+    def exchanged(self, terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:
+        """Take note of one exchange: each step's name and status word, and the *seconds* of it all."""
+
+
+class Unobserved:
+    """Takes note of nothing."""
+
+    def connected(self, terminal: str) -> None:
+        """Do nothing."""
+
+    def disconnected(self, terminal: str, code: str | None) -> None:
+        """Do nothing."""
+
+    def refused(self, terminal: str, code: str) -> None:
+        """Do nothing."""
+
+    def exchanged(self, terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:
+        """Do nothing."""

@@ -1,0 +1,404 @@
+"""
+The appliance's end of `jpki-terminal.v1`: connected terminals, their desks, and the cards on them.
+
+    gateway ──request──> Relay.handler ── WebSocket ──> terminal
+    daemon  ──────────── Relay.card(desk) ── Connection ── Session ──> RemoteCard.exchange
+
+A terminal is one identity of the gateway's, with one connection: a new one takes over from an older one, as a terminal
+whose network went away without a word needs. Nothing a terminal sends is believed beyond what `remote` lets pass; what
+breaks the rules costs it the connection, with a close code that says why. A connection that waits has aiohttp's own
+task and no other, and no timer but the heartbeat's.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from appliance.card.apdu import Response
+from appliance.card.dialogue import Exchange, VerifyHolder
+from appliance.errors import (
+    ApplianceError,
+    CardAbsent,
+    DeskUnknown,
+    GatewayDraining,
+    ReaderAbsent,
+    ReaderBusy,
+    RequestMalformed,
+    TerminalAbsent,
+    TerminalFlooding,
+    TerminalLost,
+    TerminalMessageInvalid,
+    TerminalProtocolViolated,
+    TerminalsFull,
+    TerminalSigningOff,
+)
+from appliance.terminals import messages
+from appliance.terminals.desks import (
+    Progress,
+    RelayObserver,
+    RemoteDesk,
+    Stage,
+    TerminalStatus,
+    Unobserved,
+    Work,
+)
+from appliance.terminals.line import GOODBYE_SECONDS, Line, next_frame
+from appliance.terminals.messages import (
+    LARGEST_FRAME,
+    SUBPROTOCOL,
+    ApplianceProblem,
+    CardState,
+    CloseCode,
+    Drain,
+    Hello,
+    Start,
+    Welcome,
+)
+from appliance.terminals.pace import Pace
+from appliance.terminals.places import Place, Session, Terms
+from appliance.terminals.remote import Connection, RemoteCard
+from appliance.terminals.signing import ScenarioSigner
+
+_CONNECT_BURST, _CONNECT_RATE = 6, 0.2
+"""Connections of one terminal: more in a row are two terminals with one certificate, or one that does not wait."""
+_RETRY_MS: Final = 5_000
+
+
+@dataclass(slots=True)
+class _Terminal:
+    """One identity: how it is connected now, and which readers it had last."""
+
+    since: float
+    connection: Connection | None = None
+    line: Line | None = None
+    hello: Hello | None = None
+    places: dict[str, Place] = field(default_factory=dict)
+    pace: Pace = field(default_factory=lambda: Pace(_CONNECT_BURST, _CONNECT_RATE))
+
+
+class Relay:
+    """
+    Serves terminals by *terms*; *signer* signs scenarios for those that insist, None refuses them.
+
+    *clock* gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        issuer: str,
+        signer: ScenarioSigner | None = None,
+        observer: RelayObserver | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._terms, self._issuer, self._signer = terms, issuer, signer
+        self._observer: RelayObserver = observer or Unobserved()
+        self._clock = clock
+        self._terminals: dict[str, _Terminal] = {}
+        self._open = 0
+        self._draining = False
+        self._changed = asyncio.Event()
+        self._goodbyes: set[asyncio.Task[None]] = set()
+
+    # --- connections ----------------------------------------------------------------------------------------
+
+    async def handler(self, request: web.Request, alias: str) -> web.WebSocketResponse:
+        """
+        Serve the terminal called *alias*, whose identity the caller has checked, until its connection ends.
+
+        Raises RequestMalformed, TerminalFlooding or TerminalsFull before anything is upgraded.
+        """
+        terms = self._terms
+        socket = web.WebSocketResponse(
+            protocols=(SUBPROTOCOL,),
+            heartbeat=terms.heartbeat,
+            compress=False,
+            max_msg_size=LARGEST_FRAME + 1,
+            autoping=False,
+            timeout=GOODBYE_SECONDS,
+        )
+        try:
+            terminal = self._admit(request, socket, alias)
+        except ApplianceError as error:
+            self._observer.refused(alias, error.code)
+            raise
+        self._open += 1
+        try:
+            await socket.prepare(request)
+            await self._serve(alias, terminal, socket, Line(request, socket))
+        finally:
+            self._open -= 1
+        return socket
+
+    def _admit(self, request: web.Request, socket: web.WebSocketResponse, alias: str) -> _Terminal:
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        if SUBPROTOCOL not in [name.strip() for name in offered.split(",")] or not socket.can_prepare(
+            request
+        ):
+            raise RequestMalformed(f"this is for WebSockets that speak {SUBPROTOCOL}")
+        if self._draining or self._open >= self._terms.most:
+            raise TerminalsFull("the appliance takes no more terminals now")
+        terminal = self._terminals.setdefault(alias, _Terminal(self._clock()))
+        if not terminal.pace.allows(time.monotonic()):
+            raise TerminalFlooding(f"'{alias}' connects again and again")
+        return terminal
+
+    async def _serve(
+        self, alias: str, terminal: _Terminal, socket: web.WebSocketResponse, line: Line
+    ) -> None:
+        try:
+            error = await self._converse(alias, terminal, socket, line)
+            line.read_through()
+            if error is not None:
+                line.post(ApplianceProblem(code=error.code, detail=error.detail[:200]))
+                late = isinstance(error.__cause__, TimeoutError)
+                line.leave(CloseCode.HELLO_LATE if late else _CLOSE_CODES[type(error)])
+            if line.goodbye is not None:
+                await asyncio.wait({line.goodbye})
+        finally:
+            line.cut()
+
+    async def _converse(
+        self, alias: str, terminal: _Terminal, socket: web.WebSocketResponse, line: Line
+    ) -> ApplianceError | None:
+        """Take what the terminal says until it is gone; return the error that it is to be cut off for, if any."""
+        connection: Connection | None = None
+        code: str | None = None
+        try:
+            hello = await self._hello(socket)
+            connection = self._connected(alias, terminal, hello, line)
+            while (frame := await next_frame(socket, connection.unasked)) is not None:
+                connection.take(frame)
+        except ApplianceError as error:
+            code = error.code
+            if connection is None:
+                self._observer.refused(alias, code)
+            else:
+                connection.lose(error)
+            return error
+        finally:
+            if connection is not None:
+                self._disconnected(alias, terminal, connection, code)
+        return None
+
+    async def _hello(self, socket: web.WebSocketResponse) -> Hello:
+        """Return how the terminal introduces itself, or raise."""
+        try:
+            async with asyncio.timeout(self._terms.hello):
+                frame = await next_frame(socket, _nothing_before)
+        except TimeoutError as error:
+            raise TerminalProtocolViolated("no terminal has introduced itself in time") from error
+        if frame is None:
+            raise TerminalLost("the connection ended before the terminal introduced itself")
+        hello = messages.decode_from_terminal(frame)
+        if not isinstance(hello, Hello):
+            raise TerminalProtocolViolated("a terminal introduces itself first")
+        if hello.require_signed and self._signer is None:
+            raise TerminalSigningOff("the terminal insists on signed scenarios")
+        return hello
+
+    def _connected(self, alias: str, terminal: _Terminal, hello: Hello, line: Line) -> Connection:
+        if self._draining:
+            raise TerminalsFull("the appliance is about to stop")
+        self._let_go(terminal, CloseCode.REPLACED, "the terminal has connected again")
+        connection = Connection(
+            alias,
+            hello,
+            terms=self._terms,
+            signer=self._signer,
+            post=line.post,
+            changed=lambda: self._session_over(terminal),
+            clock=self._clock,
+        )
+        line.broken = connection.lose
+        terminal.connection, terminal.line, terminal.hello = connection, line, hello
+        terminal.places, terminal.since = connection.places, self._clock()
+        line.post(
+            Welcome(
+                terminal=alias,
+                heartbeat_ms=int(self._terms.heartbeat * 1000),
+                issuer=self._issuer,
+                scenario_key=None if self._signer is None else self._signer.key,
+            )
+        )
+        self._observer.connected(alias)
+        return connection
+
+    def _disconnected(
+        self, alias: str, terminal: _Terminal, connection: Connection, code: str | None
+    ) -> None:
+        connection.lose(TerminalLost(f"the connection to '{alias}' ended"))
+        self._observer.disconnected(
+            alias, code or (None if connection.lost is None else connection.lost.code)
+        )
+        if terminal.connection is connection:
+            terminal.connection, terminal.line, terminal.since = None, None, self._clock()
+        self._changed.set()
+
+    def _let_go(self, terminal: _Terminal, code: CloseCode, why: str) -> None:
+        """End the terminal's connection, if it has one; its sessions end with TerminalLost at once."""
+        connection, line = terminal.connection, terminal.line
+        terminal.connection = terminal.line = None
+        if connection is not None and line is not None:
+            connection.lose(TerminalLost(why))
+            task = line.leave(code)
+            self._goodbyes.add(task)
+            task.add_done_callback(self._goodbyes.discard)
+
+    # --- desks ----------------------------------------------------------------------------------------------
+
+    def status(self) -> tuple[RemoteDesk, ...]:
+        """Return how the desks are, in the order of their names; those of terminals that are away among them."""
+        return tuple(
+            RemoteDesk(f"{alias}.{reader}", "remote", place.shown, place.since)
+            for alias, terminal in sorted(self._terminals.items())
+            for reader, place in sorted(terminal.places.items())
+        )
+
+    def terminals(self) -> tuple[TerminalStatus, ...]:
+        """Return how the terminals are that have ever been connected, in the order of their names."""
+        return tuple(
+            TerminalStatus(
+                alias,
+                terminal.connection is not None,
+                terminal.since,
+                terminal.hello.software,
+                terminal.hello.version,
+                terminal.hello.require_signed,
+            )
+            for alias, terminal in sorted(self._terminals.items())
+            if terminal.hello is not None
+        )
+
+    @asynccontextmanager
+    async def card(self, desk: str, work: Work, progress: Progress) -> AsyncIterator[RemoteCard]:
+        """
+        Give the card at *desk* (TERMINAL.READER) for ourselves alone; wait for one as long as the terms say.
+
+        Raises DeskUnknown, TerminalAbsent, ReaderAbsent, ReaderBusy, CardAbsent, GatewayDraining, and what the terminal
+        reports. The terminal is told how it ended.
+        """
+        connection, place = self._place(desk)
+        terms = connection.terms
+        start = Start(
+            session=work.session,
+            reader=place.reader.alias,
+            mode=work.mode,
+            wait_ms=int(terms.card * 1000),
+        )
+        session = connection.begin(start)
+        try:
+            if session.insertion is None:
+                progress(Stage.WAITING_FOR_CARD)
+                await self._wait(connection, session)
+            yield RemoteCard(
+                connection,
+                session,
+                lambda exchange: progress(_stage(exchange)),
+                lambda exchange, answers, seconds: self._observer.exchanged(
+                    connection.alias, _statuses(exchange, answers), seconds
+                ),
+            )
+        except ApplianceError as error:
+            connection.finish(session, error)
+            raise
+        except BaseException:
+            connection.end(session, None)
+            raise
+        else:
+            connection.finish(session, None)
+
+    def _place(self, desk: str) -> tuple[Connection, Place]:
+        if self._draining:
+            raise GatewayDraining("the appliance is about to stop")
+        alias, _, reader = desk.partition(".")
+        terminal = self._terminals.get(alias)
+        if terminal is None or reader not in terminal.places:
+            raise DeskUnknown("no terminal has that desk")
+        connection, place = terminal.connection, terminal.places[reader]
+        if connection is None:
+            raise TerminalAbsent(f"'{alias}' is not connected")
+        if place.session is not None:
+            raise ReaderBusy(f"an authentication is under way at '{desk}'")
+        return connection, place
+
+    async def _wait(self, connection: Connection, session: Session) -> None:
+        if await connection.wait_for_card(session, connection.terms.card):
+            return
+        if session.place.state is CardState.ABSENT:
+            raise ReaderAbsent(f"'{connection.alias}' has no reader '{session.start.reader}' now")
+        raise CardAbsent("no card was put on the reader in time")
+
+    # --- lifecycle ------------------------------------------------------------------------------------------
+
+    def retain(self, aliases: Collection[str]) -> None:
+        """Forget terminals that are none of *aliases* any more; their connections end."""
+        for alias in set(self._terminals) - set(aliases):
+            self._let_go(
+                self._terminals.pop(alias), CloseCode.RENEWED, "the terminal is not configured any more"
+            )
+
+    def renew(self, terms: Terms, issuer: str, signer: ScenarioSigner | None) -> None:
+        """Take over new settings: terminals connect again, each as soon as it has no session."""
+        self._terms, self._issuer, self._signer = terms, issuer, signer
+        for terminal in self._terminals.values():
+            if terminal.connection is not None:
+                terminal.connection.stale = True
+                self._session_over(terminal)
+
+    async def drain(self, seconds: float) -> None:
+        """
+        Begin nothing new, let what is under way end within *seconds*, and close all connections.
+
+        Terminals without a session are sent to another node at once.
+        """
+        self._draining = True
+        for terminal in self._terminals.values():
+            if terminal.connection is not None and terminal.line is not None:
+                terminal.connection.stale = True
+                terminal.line.post(Drain(retry_ms=_RETRY_MS))
+                self._session_over(terminal)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(one.connection is not None for one in self._terminals.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        for terminal in self._terminals.values():
+            self._let_go(terminal, CloseCode.GOING_AWAY, "the appliance stops")
+        await asyncio.gather(*self._goodbyes, return_exceptions=True)
+
+    def _session_over(self, terminal: _Terminal) -> None:
+        """Close the connection of *terminal* where it is used up, and tell `drain`."""
+        connection = terminal.connection
+        if connection is not None and connection.stale and not connection.engaged:
+            code = CloseCode.GOING_AWAY if self._draining else CloseCode.RENEWED
+            self._let_go(terminal, code, "the connection is not used any more")
+        self._changed.set()
+
+
+_CLOSE_CODES: Final[Mapping[type[ApplianceError], CloseCode]] = {
+    TerminalLost: CloseCode.DONE,
+    TerminalMessageInvalid: CloseCode.MESSAGE_INVALID,
+    TerminalProtocolViolated: CloseCode.VIOLATED,
+    TerminalFlooding: CloseCode.FLOODING,
+    TerminalSigningOff: CloseCode.SIGNING_OFF,
+    TerminalsFull: CloseCode.GOING_AWAY,
+}
+
+
+def _nothing_before() -> None:
+    raise TerminalProtocolViolated("a terminal introduces itself first")
+
+
+def _stage(exchange: Exchange) -> Stage:
+    asks = any(isinstance(step, VerifyHolder) for step in exchange.steps)
+    return Stage.WAITING_FOR_PIN if asks else Stage.TALKING
+
+
+def _statuses(exchange: Exchange, answers: Sequence[Response]) -> list[tuple[str, int]]:
+    return [(step.name, answer.status) for step, answer in zip(exchange.steps, answers, strict=False)]

@@ -1,0 +1,111 @@
+"""The PIN from a keyboard: a real pseudo-terminal, and hands on its other side."""
+
+import os
+import pty
+import termios
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from appliance.terminals.agent.keyboard import Keyboard
+
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who sits at the terminal, and the keyboard under their hands."""
+
+    descriptor: int
+    far: int
+    keyboard: Keyboard
+    pool: ThreadPoolExecutor
+
+    def asked(
+        self, seconds: float = PATIENCE, given_up: threading.Event | None = None
+    ) -> "Future[str | None]":
+        """Have the question asked, and wait until keys are read unseen."""
+        before = self.silent
+        answer = self.pool.submit(self.keyboard.ask, seconds, given_up or threading.Event())
+        while not (before or self.silent or answer.done()):
+            threading.Event().wait(0.01)  # a terminal tells nobody that its mode has changed
+        return answer
+
+    @property
+    def silent(self) -> bool:
+        """Whether what is typed is not shown."""
+        return not termios.tcgetattr(self.far)[3] & termios.ECHO
+
+    def type(self, keys: str) -> None:
+        """Press *keys*."""
+        os.write(self.descriptor, keys.encode())
+
+
+@pytest.fixture
+def hands() -> Iterator[Hands]:
+    """Return hands at a terminal of their own."""
+    descriptor, far = pty.openpty()
+    with ThreadPoolExecutor(2) as pool, Keyboard(os.dup(far)) as keyboard:
+        yield Hands(descriptor, far, keyboard, pool)
+    os.close(far)
+    os.close(descriptor)
+
+
+def test_what_is_typed_is_taken_and_not_shown(hands: Hands) -> None:
+    """Four digits and Enter; the screen shows nothing of them, and echoes again afterwards."""
+    answer = hands.asked()
+    hands.type("1294\x7f\x7f34\r")
+    assert answer.result(PATIENCE) == "1234"
+    assert not hands.silent
+    os.set_blocking(hands.descriptor, False)
+    with pytest.raises(BlockingIOError):
+        os.read(hands.descriptor, 100)
+
+
+@pytest.mark.parametrize("key", ["\x1b", "\x03", "\x04"])
+def test_a_holder_may_decline(hands: Hands, key: str) -> None:
+    """Escape, ctrl-C and ctrl-D mean no, and do not end the terminal."""
+    answer = hands.asked()
+    hands.type(f"12{key}")
+    assert answer.result(PATIENCE) is None
+
+
+def test_digits_typed_before_the_question_are_no_pin(hands: Hands) -> None:
+    """Whatever lay in the keyboard when the question came is thrown away."""
+    hands.type("9999\r")
+    answer = hands.asked()
+    hands.type("1234\r")
+    assert answer.result(PATIENCE) == "1234"
+
+
+def test_nobody_is_waited_for_without_end(hands: Hands) -> None:
+    """After its time, or when who asked has gone, the question is over."""
+    assert hands.asked(seconds=0.1).result(PATIENCE) is None
+    given_up = threading.Event()
+    answer = hands.asked(given_up=given_up)
+    given_up.set()
+    assert answer.result(PATIENCE) is None
+    assert not hands.silent
+
+
+def test_two_questions_are_asked_one_after_another(hands: Hands) -> None:
+    """There is one keyboard: the second holder's turn comes when the first has finished."""
+    first, second = hands.asked(), hands.asked()
+    hands.type("1111\r")
+    assert first.result(PATIENCE) == "1111" or second.result(PATIENCE) == "1111"
+    done, waiting = (first, second) if first.done() else (second, first)
+    assert done.result(PATIENCE) == "1111"
+    while not hands.silent:
+        threading.Event().wait(0.01)
+    hands.type("2222\r")
+    assert waiting.result(PATIENCE) == "2222"
+
+
+def test_too_much_is_no_pin_and_no_harm(hands: Hands) -> None:
+    """A stuck key fills nothing."""
+    answer = hands.asked()
+    hands.type("1" * 500 + "\r")
+    assert answer.result(PATIENCE) == "1" * 64
