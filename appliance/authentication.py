@@ -118,6 +118,14 @@ class IdentityCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """For whom a token is: an *audience*, None for the usual one, and the *nonce* by which they know it again."""
+
+    audience: str | None = None
+    nonce: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for at a *terminal* (its alias)."""
 
@@ -125,6 +133,7 @@ class Request:
     terminal: str
     identity_check: IdentityCheck | None = None
     last_pin_try: bool = False
+    receiver: Receiver = Receiver()
 
     def require_identity_check(self) -> IdentityCheck:
         """Return how the holder is checked, or raise IdentityCheckMissing."""
@@ -151,6 +160,7 @@ class Authentication:
     evidence: bytes = field(repr=False)
     log: tuple[str, int] | None = None
     """Origin and index of the ledger entry that announced it."""
+    receiver: Receiver = Receiver()
 
     @property
     def ends_soon(self) -> bool:
@@ -201,6 +211,10 @@ class Chains:
         self._proven.add(self._all.index(chain))
 
 
+def _ignore() -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticator:
     """Everything that all authentications of one institution share."""
@@ -215,9 +229,13 @@ class Authenticator:
     revocation: Revocation
     ledger: Ledger
 
-    async def authenticate(self, request: Request, card: Card) -> tuple[Authentication, str]:
+    async def authenticate(
+        self, request: Request, card: Card, answered: Callable[[], None] = _ignore
+    ) -> tuple[Authentication, str]:
         """
         Return the result of *request* on *card*, and its token; or raise an ApplianceError.
+
+        *answered* is told when the card has done its part, and may be taken away.
 
         The order, each only if all before succeeded: identity check claimed, dialogue with the card, in which
         the ledger reserves before the institution key signs, proof and certificate at one given time, revocation,
@@ -228,7 +246,7 @@ class Authenticator:
         try:
             if request.mode is Mode.PIN:
                 await entry.reserve()
-            result = await self._prove(request, identity_check, card, entry)
+            result = await self._prove(request, identity_check, card, entry, answered)
             await entry.finish(result)
         except ApplianceError as error:
             await entry.finish(error)
@@ -238,10 +256,16 @@ class Authenticator:
         return result, await self.tokens.issue(result)
 
     async def _prove(
-        self, request: Request, identity_check: IdentityCheck, card: Card, entry: "_Entry"
+        self,
+        request: Request,
+        identity_check: IdentityCheck,
+        card: Card,
+        entry: "_Entry",
+        answered: Callable[[], None],
     ) -> Authentication:
         nonce = Nonce.from_random(self.random(self.profile.proof.nonce_length))
         chain, answer = await self._converse(request, nonce, card, entry)
+        answered()
         expected = Expectation(request.mode, nonce, chain.institution_code, self.profile.proof.algorithm)
         now = self.clock()
         holder = proof.verify(answer, expected, self.anchors, now)
@@ -249,7 +273,16 @@ class Authenticator:
         check = (str(identity_check.method), identity_check.by)
         facts = Facts(self.profile, chain, answer, holder, standing, check, request.terminal, now, entry.log)
         document = evidence.build(facts)
-        return Authentication(holder, identity_check, request.terminal, now, standing, document, entry.log)
+        return Authentication(
+            holder,
+            identity_check,
+            request.terminal,
+            now,
+            standing,
+            document,
+            entry.log,
+            request.receiver,
+        )
 
     async def _converse(
         self, request: Request, nonce: Nonce, card: Card, entry: "_Entry"

@@ -43,6 +43,7 @@ _JWKS = "jwks.json"
     help="File with the appliance's public keys, as JSON Web Key Set.",
 )
 @click.option("--audience", help="For whom the token has to be.")
+@click.option("--nonce", help="What the request for the token has named as its nonce.")
 @click.option(
     "--token", type=click.File("rb"), help="The token that belongs to the evidence: is its hash this one's?"
 )
@@ -66,7 +67,7 @@ def verify(file: BinaryIO, trust: Path | None, at: datetime | None, **options: A
     when = None if at is None else at.replace(tzinfo=UTC)
     jwks = options["jwks"] or (trust / _JWKS if trust is not None else None)
     if not content.lstrip().startswith(b"{"):
-        claims = _token(content, jwks, options["audience"], when or datetime.now(UTC))
+        claims = _token(content, jwks, options, when or datetime.now(UTC))
         click.echo(msgspec.json.format(msgspec.json.encode(claims)).decode())
         return
     if options["as_script"]:
@@ -78,18 +79,18 @@ def verify(file: BinaryIO, trust: Path | None, at: datetime | None, **options: A
     if options["token"] is not None:
         made = Evidence.from_bytes(content).time
         when = when or datetime.fromisoformat(made)
-        claims = _token(options["token"].read(), jwks, options["audience"], when)
+        claims = _token(options["token"].read(), jwks, options, when)
         if claims["evidence"] != sha256(content).hexdigest():
             raise EvidenceInvalid("token", "the token belongs to other evidence")
         click.echo("✓ token: it names this evidence by its SHA-256")
 
 
-def _token(content: bytes, jwks: Path | None, audience: str | None, now: datetime) -> dict[str, Any]:
+def _token(content: bytes, jwks: Path | None, options: dict[str, Any], now: datetime) -> dict[str, Any]:
+    audience, nonce = options["audience"], options["nonce"]
     if jwks is None or audience is None:
         raise click.UsageError("a token needs --audience, and --jwks or --trust")
-    return dict(
-        tokens.verify(content.decode("ascii", errors="replace").strip(), read_bounded(jwks), audience, now)
-    )
+    text = content.decode("ascii", errors="replace").strip()
+    return dict(tokens.verify(text, read_bounded(jwks), audience, now, nonce))
 
 
 def _evidence(document: bytes, trust: Trust, at: datetime | None) -> None:

@@ -2,79 +2,40 @@
 The result token: a JWT that states one authentication, signed by the token key in the HSM.
 
 It says who (a pseudonym), how presence was proved, how the holder was checked, where, when, and what is
-known of revocation. PyJWT does the writing and the reading; the key it signs with asks the HSM.
+known of revocation. `trust.hsm_key` does the writing, PyJWT the reading.
 """
 
-import asyncio
+from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import UUID
 
 import jwt
-from cryptography.hazmat.primitives import hashes
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.authentication import Authentication
 from appliance.card.jpki import Mode
 from appliance.errors import JwksInvalid, TokenInvalid
-from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE, jwk, thumbprint
+from appliance.trust.hsm_key import Writer
+from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE, jwk
 from appliance.trust.pseudonym import PseudonymKey
 from appliance.trust.revocation import Standing
 
 REQUIRED: Final = [
     *("iss", "aud", "iat", "exp", "jti", "auth_time", "sub", "mode", "institution_code"),
-    *("identity_check", "terminal", "revocation", "assurance", "certificate", "evidence"),
+    *("identity_check", "terminal", "revocation", "assurance", "certificate", "log", "evidence"),
 ]
 """Claims without which a token is none of ours."""
-
-
-class _HsmKey(ec.EllipticCurvePrivateKey):
-    """A private key whose `sign` asks somebody else; everything that would need its number is refused."""
-
-    def __init__(self, public_key: ec.EllipticCurvePublicKey, sign: Callable[[bytes], bytes]) -> None:
-        self._public_key = public_key
-        self._sign = sign
-
-    def sign(
-        self,
-        data: Any,  # noqa: ANN401  # `cryptography` says Buffer, which Python 3.11 cannot name
-        signature_algorithm: ec.EllipticCurveSignatureAlgorithm,
-    ) -> bytes:
-        """Return the DER signature over *data*; ECDSA with SHA-256 is all there is."""
-        if not isinstance(signature_algorithm, ec.ECDSA) or not isinstance(
-            signature_algorithm.algorithm, hashes.SHA256
-        ):
-            raise TypeError("the token key signs with ECDSA and SHA-256")
-        return self._sign(bytes(data))
-
-    def public_key(self) -> ec.EllipticCurvePublicKey:
-        """Return the public half."""
-        return self._public_key
-
-    @property
-    def curve(self) -> ec.EllipticCurve:
-        """The key's curve."""
-        return self._public_key.curve
-
-    @property
-    def key_size(self) -> int:
-        """The key's size in bits."""
-        return self._public_key.key_size
-
-    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise TypeError("the key is in the HSM and signs tokens only")
-
-    exchange = private_numbers = private_bytes = _refuse
-    __copy__ = __deepcopy__ = _refuse
 
 
 @dataclass(frozen=True, slots=True)
 class ResultTokens:
     """
-    Makes result tokens for one *audience*.
+    Makes result tokens, for *audience* where their receiver names none.
 
     *sign* has the HSM sign a token's signing input and returns the DER signature; *new_id* makes the jti.
     """
@@ -86,39 +47,31 @@ class ResultTokens:
     pseudonym_key: PseudonymKey
     sign: Callable[[bytes], Awaitable[bytes]]
     new_id: Callable[[], UUID]
+    _writer: Writer = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_writer", Writer(TOKEN_TYPE, self.public_key, self.sign))
 
     async def issue(self, result: Authentication) -> str:
         """Return the signed token that states *result*."""
-        loop = asyncio.get_running_loop()
-
-        async def ask(signing_input: bytes) -> bytes:
-            return await self.sign(signing_input)
-
-        def sign(signing_input: bytes) -> bytes:
-            return asyncio.run_coroutine_threadsafe(ask(signing_input), loop).result()
-
-        # PyJWT is synchronous and the HSM is not: it writes the token in a thread that waits for the signature.
-        return await asyncio.to_thread(
-            jwt.encode,
-            self.claims(result),
-            _HsmKey(self.public_key, sign),
-            algorithm=ALGORITHM,
-            headers={"typ": TOKEN_TYPE, "kid": thumbprint(self.public_key)},
-        )
+        return await self._writer.write(self.claims(result))
 
     def claims(self, result: Authentication) -> dict[str, object]:
-        """Return what the token says of *result*."""
+        """Return what the token says of *result*; nothing is said of what is not in the ledger."""
+        if result.log is None:
+            raise ValueError("an authentication that was reserved nowhere gets no token")
+        audience = result.receiver.audience or self.audience
         proved, holder = result.holder.proved, result.holder.certificate
         device_or_operator = "operator" if result.identity_check.method == "visual" else "device"
         issued = int(result.time.timestamp())
         return {
             "iss": self.issuer,
-            "aud": self.audience,
+            "aud": audience,
             "iat": issued,
             "exp": issued + int(self.lifetime.total_seconds()),
             "jti": str(self.new_id()),
             "auth_time": issued,
-            "sub": self.pseudonym_key.pseudonym(holder, self.audience),
+            "sub": self.pseudonym_key.pseudonym(holder, audience),
             "mode": proved.mode,
             "institution_code": proved.institution_code,
             "identity_check": {
@@ -130,12 +83,20 @@ class ResultTokens:
             "assurance": result.standing.assurance,
             "certificate": {"not_after": int(holder.not_after.timestamp()), "ends_soon": result.ends_soon},
             "evidence": sha256(result.evidence).hexdigest(),
-            **({} if result.log is None else {"log": {"origin": result.log[0], "index": result.log[1]}}),
+            "log": {"origin": result.log[0], "index": result.log[1]},
+            **({} if result.receiver.nonce is None else {"nonce": result.receiver.nonce}),
         }
 
     def jwks(self) -> dict[str, object]:
-        """Return the key set that verifies these tokens."""
+        """Return the key set that verifies these tokens; `gateway.keys` has that of all that still count."""
         return {"keys": [jwk(self.public_key)]}
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """Return what *token*, just made by us, says. Of a token from elsewhere `verify` alone tells."""
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
 
 
 def _revocation(standing: Standing) -> dict[str, object]:
@@ -152,12 +113,15 @@ def _revocation(standing: Standing) -> dict[str, object]:
     }
 
 
-def verify(token: str, jwks: bytes, audience: str, now: datetime) -> Mapping[str, Any]:
+def verify(
+    token: str, jwks: bytes, audience: str, now: datetime, nonce: str | None = None
+) -> Mapping[str, Any]:
     """
     Return the claims of *token*, or raise TokenInvalid; JwksInvalid where *jwks* is no key set.
 
     Checks: the type is ours; the key is the one of *jwks* that the token names, for ES256 alone; the signature;
-    the audience; that *now* lies within its time; that all our claims are there, the mode one we know.
+    the audience; that *now* lies within its time; that all our claims are there, the mode one we know; and that
+    the token answers to *nonce*, where one is expected.
     """
     try:
         keys = jwt.PyJWKSet.from_json(jwks.decode())
@@ -183,6 +147,8 @@ def verify(token: str, jwks: bytes, audience: str, now: datetime) -> Mapping[str
     _require_time(claims, now)
     if claims["mode"] not in tuple(Mode):
         raise TokenInvalid(f"the token names a mode that does not exist: {claims['mode']!r}")
+    if nonce is not None and claims.get("nonce") != nonce:
+        raise TokenInvalid("the token answers to another nonce than the expected one, or to none")
     return claims
 
 

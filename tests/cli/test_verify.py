@@ -44,10 +44,11 @@ def test_a_token_comes_from_standard_input_too(result: Path) -> None:
     [
         (["--audience", "somebody.else"], "token_invalid"),
         (["--audience", AUDIENCE, "--at", "2020-01-01T00:00:00Z"], "token_invalid"),
+        (["--audience", AUDIENCE, "--nonce", "of-another-visit"], "token_invalid"),
     ],
 )
 def test_a_token_for_others_or_other_times_is_refused(options: list[str], code: str, result: Path) -> None:
-    """Audience and time count; the refusal has its code and exit status 1."""
+    """Audience, time and nonce count; the refusal has its code and exit status 1."""
     finished = run("verify", str(result / "token"), "--jwks", str(result / "jwks.json"), *options)
     assert finished.returncode == 1
     assert f"[{code}]" in finished.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -14,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.authentication import Authentication, CheckMethod, IdentityCheck
+from appliance.authentication import Authentication, CheckMethod, IdentityCheck, Receiver
 from appliance.card.algorithm import Algorithm
 from appliance.card.jpki import Mode
 from appliance.card.nonce import Nonce
 from appliance.errors import HsmUnavailable, JwksInvalid, TokenInvalid
-from appliance.gateway.token import ResultTokens, verify
+from appliance.gateway.token import REQUIRED, ResultTokens, claims_of, verify
 from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import HolderCertificate, parse
 from appliance.trust.jwk import jwk
@@ -56,7 +57,8 @@ def result(hierarchy: Hierarchy, now: datetime) -> Authentication:
     holder = HolderCertificate(parse(hierarchy.issue_card(now=now).certificate), hierarchy.ca_certificates[1])
     proved = Expectation(Mode.PINLESS, Nonce(b"\xff" * 32), "9912345", Algorithm.RSA_2048_PKCS1_SHA256)
     check = IdentityCheck(CheckMethod.VISUAL, "operator-3")
-    return Authentication(Holder(proved, holder), check, "desk-1", now, UNCHECKED, b"evidence")
+    log = ("example.com/ledger", 41)
+    return Authentication(Holder(proved, holder), check, "desk-1", now, UNCHECKED, b"evidence", log)
 
 
 @pytest.fixture
@@ -90,6 +92,7 @@ async def test_the_token_says_who_how_where_and_when(
         "next_update": None,
     }
     assert claims["evidence"] == sha256(b"evidence").hexdigest()
+    assert claims["log"] == {"origin": "example.com/ledger", "index": 41}
     assert claims["assurance"] == "unchecked"
     assert claims["certificate"] == {
         "not_after": int(result.holder.certificate.not_after.timestamp()),
@@ -126,6 +129,38 @@ async def test_a_token_is_for_its_audience(token: str, now: datetime) -> None:
         verify(token, JWKS, "somebody.else", now)
 
 
+async def test_a_receiver_has_tokens_of_their_own(result: Authentication, now: datetime) -> None:
+    """Who names an audience gets tokens for it, in which the holder is called otherwise than for others."""
+    usual = await TOKENS.issue(result)
+    other = await TOKENS.issue(replace(result, receiver=Receiver(audience="ward.test")))
+    with pytest.raises(TokenInvalid, match=r"(?i)audience"):
+        verify(other, JWKS, AUDIENCE, now)
+    mine, theirs = verify(usual, JWKS, AUDIENCE, now), verify(other, JWKS, "ward.test", now)
+    assert (theirs["aud"], len({mine["sub"], theirs["sub"]})) == ("ward.test", 2)
+
+
+async def test_the_callers_nonce_comes_back(result: Authentication, token: str, now: datetime) -> None:
+    """Who expects a nonce accepts the token with exactly it: none other, and none without."""
+    answering = await TOKENS.issue(replace(result, receiver=Receiver(nonce="visit 4711")))
+    assert verify(answering, JWKS, AUDIENCE, now, "visit 4711")["nonce"] == "visit 4711"
+    assert verify(answering, JWKS, AUDIENCE, now)
+    assert "nonce" not in verify(token, JWKS, AUDIENCE, now)
+    for refused, expected in ((answering, "visit 4712"), (token, "visit 4711"), (token, "")):
+        with pytest.raises(TokenInvalid, match="nonce"):
+            verify(refused, JWKS, AUDIENCE, now, expected)
+
+
+async def test_what_is_in_no_ledger_gets_no_token(result: Authentication) -> None:
+    """Nothing is stated that was not recorded: that would be a bug, and ends there."""
+    with pytest.raises(ValueError, match="reserved nowhere"):
+        await TOKENS.issue(replace(result, log=None))
+
+
+async def test_our_own_token_is_read_without_verifying(token: str, now: datetime) -> None:
+    """The claims that are shown beside a token are the token's."""
+    assert claims_of(token) == verify(token, JWKS, AUDIENCE, now)
+
+
 async def test_a_token_by_another_key_is_refused(result: Authentication, now: datetime) -> None:
     """Only keys of the key set count, also when a token claims the name of one."""
     claims = TOKENS.claims(result)
@@ -154,7 +189,7 @@ async def test_no_other_algorithm_is_accepted(result: Authentication, now: datet
             verify(token, JWKS, AUDIENCE, now)
 
 
-@pytest.mark.parametrize("claim", ["aud", "mode", "revocation", "institution_code", "identity_check", "exp"])
+@pytest.mark.parametrize("claim", REQUIRED)
 async def test_every_claim_has_to_be_there(claim: str, result: Authentication, now: datetime) -> None:
     """A token without one of our claims is refused although its signature is right."""
     claims = TOKENS.claims(result)

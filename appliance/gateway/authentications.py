@@ -1,0 +1,261 @@
+"""
+`/v1/authentications`: begin one at a desk, see how it goes and how it ended, follow it, cancel it.
+
+    POST    reception ──> Jobs ──task──> Desks.card ──> Authenticate ──> token, and evidence where asked for
+    GET     how it stands, at once or with `wait` when it has ended
+    GET     …/events (`events`)
+    DELETE  cancels it, and answers when the card is let go of
+
+What cannot even begin (a desk that is unknown, away or taken) is the problem of the POST itself, and leaves nothing
+behind. What fails later is the authentication's own, in its member `problem`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Protocol
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from appliance.authentication import Authentication, Card, CheckMethod, IdentityCheck, Receiver, Request
+from appliance.card.jpki import Mode
+from appliance.errors import AccessDenied, ReaderBusy, ReaderStuck, RequestMalformed, ResourceAbsent
+from appliance.gateway import events, idempotency, request_id
+from appliance.gateway.desks import Desks, DeskState, Purpose, Work
+from appliance.gateway.http import get, json_response, language_of, no_query, read_json
+from appliance.gateway.idempotency import Repeats
+from appliance.gateway.jobs import Asked, Job, Jobs, Phase, Result, State, Tell, Then, phase
+from appliance.gateway.peers import Peer
+from appliance.gateway.problems import Problem, problem
+from appliance.gateway.services import PEER, SERVICES
+from appliance.gateway.token import claims_of
+
+PATH: Final = "/v1/authentications"
+LONGEST_WAIT: Final = 30
+"""Seconds for which an answer may be waited for."""
+_START_SECONDS: Final = 1.0
+"""How long a desk may take to say whether it begins."""
+_WAIT: Final = re.compile(r"[0-9]{1,2}")
+_PREFER: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(?P<seconds>[0-9]{1,9})\s*(?:$|[,;])", re.IGNORECASE)
+"""`wait` among the preferences (RFC 7240 §4.3)."""
+
+Alias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
+"""Of a device or an operator, as the ledger takes it."""
+DeskName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(?:\.[a-z0-9][a-z0-9-]{0,31})?\Z")]
+CallersNonce = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,128}\Z")]
+
+
+class Authenticate(Protocol):
+    """Who authenticates (`authentication.Authenticator.authenticate`)."""
+
+    async def __call__(self, request: Request, card: Card, answered: Then) -> tuple[Authentication, str]:
+        """Return the result of *request* on *card*, and its token; *answered* is told when the card is done with."""
+
+
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all parts of a body have in common."""
+
+
+class FaceCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="face"):
+    """A device has compared the holder's face with the card."""
+
+    device: Alias
+
+
+class VisualCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="visual"):
+    """An operator has compared the holder with the card's photo."""
+
+    operator: Alias
+
+
+class Order(_Body, frozen=True, kw_only=True):
+    """What is asked for. Nothing in it is without effect: what would be is refused."""
+
+    desk: DeskName
+    mode: Mode
+    identity_check: FaceCheck | VisualCheck | None = None
+    nonce: CallersNonce | None = None
+    last_pin_try: bool = False
+    evidence: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode is Mode.PIN and self.identity_check is not None:
+            raise ValueError("with the mode 'pin' the PIN is the identity check")
+        if self.mode is Mode.PINLESS and self.last_pin_try:
+            raise ValueError("without a PIN there is no last try of it")
+
+    def request(self, audience: str) -> Request:
+        """Return what is to be authenticated for *audience*, or raise IdentityCheckMissing."""
+        check: IdentityCheck | None = None
+        match self.identity_check:
+            case FaceCheck(device=device):
+                check = IdentityCheck(CheckMethod.FACE, device)
+            case VisualCheck(operator=operator):
+                check = IdentityCheck(CheckMethod.VISUAL, operator)
+            case None:
+                pass
+        receiver = Receiver(audience, self.nonce)
+        request = Request(self.mode, self.desk, check, self.last_pin_try, receiver)
+        request.require_identity_check()
+        return request
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """An authentication as its owner sees it. The last members are there where there is something to say."""
+
+    id: str
+    state: State
+    stage: Phase | None
+    """None where it has ended."""
+    desk: str
+    mode: Mode
+    created_at: str
+    token: str | UnsetType = UNSET
+    claims: dict[str, Any] | UnsetType = UNSET
+    evidence: str | UnsetType = UNSET
+    """The document as it is, byte for byte: it is text."""
+    problem: Problem | UnsetType = UNSET
+
+
+@dataclass(slots=True)
+class Authentications:
+    """The resources under `PATH`. `daemon` may put another *authenticate* here when its configuration changes."""
+
+    jobs: Jobs
+    authenticate: Authenticate
+    heartbeat_seconds: float = events.HEARTBEAT_SECONDS
+    repeats: Repeats[Job] = field(default_factory=Repeats)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served."""
+        return [
+            web.post(PATH, self.create),
+            get(PATH + "/{id}", self.read),
+            get(PATH + "/{id}/events", self.follow),
+            web.delete(PATH + "/{id}", self.cancel),
+        ]
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Begin an authentication, or find the one that the same request has begun."""
+        no_query(request, "wait")
+        seconds = _wait(request)
+        preferred = None if seconds is not None else _preferred_wait(request)
+        header = request.headers.getall(idempotency.HEADER, [])
+        if len(header) > 1:
+            raise RequestMalformed(f"{idempotency.HEADER} is there twice")
+        key = idempotency.parse_key(header[0]) if header else None
+        order = await read_json(request, Order)
+        peer = request[PEER]
+        if not peer.may_use(order.desk):
+            raise AccessDenied("this desk is not for this peer")
+        job = None if key is None else self.repeats.find(peer.alias, key, order)
+        if job is None:
+            job = self._begin(request, peer, order, key)
+        await self._begun(job)
+        await job.ended(seconds or preferred or 0)
+        headers = {"Location": f"{PATH}/{job.id}"}
+        if preferred is not None:
+            headers["Preference-Applied"] = f"wait={preferred}"
+        return json_response(view(job, request), status=201, headers=headers)
+
+    async def read(self, request: web.Request) -> web.StreamResponse:
+        """Show an authentication, with `wait` when it has ended or the seconds are over."""
+        no_query(request, "wait")
+        job = self._found(request)
+        await job.ended(_wait(request) or 0)
+        return json_response(view(job, request))
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        """Tell how an authentication goes on."""
+        no_query(request)
+        job = self._found(request)
+        return await events.stream(request, job, lambda: view(job, request), self.heartbeat_seconds)
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """Cancel an authentication; one that has ended stays as it is."""
+        no_query(request)
+        job = self._found(request)
+        await self.jobs.cancel(job)
+        return json_response(view(job, request))
+
+    def _found(self, request: web.Request) -> Job:
+        return self.jobs.find(request[PEER].alias, request.match_info["id"])
+
+    def _begin(self, request: web.Request, peer: Peer, order: Order, key: str | None) -> Job:
+        services = request.app[SERVICES]
+        asked = order.request(peer.audience)
+        _require_free(services.desks, order.desk)
+        ended = services.budgets.begin(peer)
+        forgotten: Then = lambda: None if key is None else self.repeats.forget(peer.alias, key)  # noqa: E731  # so short
+        try:
+            job = self.jobs.create(
+                peer.alias,
+                Asked(order.desk, order.mode, request_id.current()),
+                lambda tell: self._authenticate(services.desks, asked, tell, evidence=order.evidence),
+                ended=ended,
+                forgotten=forgotten,
+            )
+        except BaseException:
+            ended()
+            raise
+        if key is not None:
+            self.repeats.remember(peer.alias, key, order, job)
+        return job
+
+    async def _authenticate(self, desks: Desks, asked: Request, tell: Tell, *, evidence: bool) -> Result:
+        work = Work(Purpose.PIN if asked.mode is Mode.PIN else Purpose.PINLESS)
+        async with desks.card(asked.terminal, work, lambda stage: tell(phase(stage))) as card:
+            result, token = await self.authenticate(asked, card, lambda: tell(Phase.DECIDING))
+        return Result(token, result.evidence if evidence else None)
+
+    async def _begun(self, job: Job) -> None:
+        """Wait for *job* to begin; where it could not, forget it and raise why."""
+        now = await job.begun(_START_SECONDS)
+        if now.is_final and not job.has_begun and job.error is not None:
+            self.jobs.forget(job)
+            raise job.error
+
+
+def view(job: Job, request: web.Request) -> View:
+    """Return *job* as the caller of *request* sees it; raise ResourceAbsent where it was just forgotten."""
+    now, result = job.now, job.result
+    if now.state is State.AUTHENTICATED and result is None:
+        raise ResourceAbsent("there is no such authentication, or not any more")
+    return View(
+        id=job.id,
+        state=now.state,
+        stage=now.phase,
+        desk=job.asked.desk,
+        mode=job.asked.mode,
+        created_at=f"{job.created_at:%Y-%m-%dT%H:%M:%SZ}",
+        token=UNSET if result is None else result.token,
+        claims=UNSET if result is None else claims_of(result.token),
+        evidence=UNSET if result is None or result.evidence is None else result.evidence.decode(),
+        problem=UNSET if job.error is None else problem(job.error, language_of(request), job.asked.request),
+    )
+
+
+def _require_free(desks: Desks, name: str) -> None:
+    """Raise ReaderBusy or ReaderStuck where the desk *name* is taken, rather than begin what ends at once."""
+    state = next((one.state for one in desks.status() if one.desk == name), None)
+    if state is DeskState.BUSY:
+        raise ReaderBusy("another authentication is under way at this desk")
+    if state is DeskState.STUCK:
+        raise ReaderStuck("the card before does not let go of the reader")
+
+
+def _wait(request: web.Request) -> int | None:
+    """Return the seconds that the query asks to wait, or raise RequestMalformed."""
+    asked = request.query.getall("wait", [])
+    if not asked:
+        return None
+    if len(asked) > 1 or _WAIT.fullmatch(asked[0]) is None or int(asked[0]) > LONGEST_WAIT:
+        raise RequestMalformed(f"'wait' is one number of seconds up to {LONGEST_WAIT}")
+    return int(asked[0])
+
+
+def _preferred_wait(request: web.Request) -> int | None:
+    """Return the seconds that the caller prefers to wait, within what is possible: a preference is no demand."""
+    match = _PREFER.search(request.headers.get("Prefer", ""))
+    return None if match is None else min(int(match["seconds"]), LONGEST_WAIT)

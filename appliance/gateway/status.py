@@ -1,0 +1,109 @@
+"""How the appliance is: for load balancers, operators, and whoever verifies its tokens."""
+
+from importlib import resources
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from appliance.gateway import http
+from appliance.gateway.condition import Cause, Condition
+from appliance.gateway.desks import DeskStatus
+from appliance.gateway.peers import Peer, Role
+from appliance.gateway.services import PEER, SERVICES, Services
+
+_RETRY_SECONDS: Final = "5"
+
+
+class _Readiness(msgspec.Struct, frozen=True):
+    ready: bool
+    causes: tuple[Cause, ...]
+
+
+class _Status(msgspec.Struct, frozen=True):
+    ready: bool
+    causes: tuple[Cause, ...]
+    condition: Condition
+    desks: tuple[DeskStatus, ...]
+
+
+class _Terminals(msgspec.Struct, frozen=True):
+    desks: tuple[DeskStatus, ...]
+
+
+def routes() -> list[web.RouteDef]:
+    """Return where all this is found."""
+    return [
+        http.get("/healthz", _health),
+        http.get("/readyz", _readiness),
+        http.get("/v1/status", _status),
+        http.get("/v1/terminals", _terminals),
+        http.get("/.well-known/jwks.json", _jwks),
+        http.get("/openapi.yaml", _contract),
+    ]
+
+
+async def _health(_request: web.Request) -> web.Response:
+    # That this is answered is the answer: the loop turns.
+    return http.json_response({"alive": True})
+
+
+async def _readiness(request: web.Request) -> web.Response:
+    causes = _causes(request.app[SERVICES])
+    if not causes:
+        return http.json_response(_Readiness(ready=True, causes=()))
+    headers = {"Retry-After": _RETRY_SECONDS}
+    return http.json_response(_Readiness(ready=False, causes=causes), status=503, headers=headers)
+
+
+async def _status(request: web.Request) -> web.Response:
+    http.no_query(request)
+    services = request.app[SERVICES]
+    causes = _causes(services)
+    return http.json_response(
+        _Status(
+            ready=not causes, causes=causes, condition=services.condition(), desks=services.desks.status()
+        )
+    )
+
+
+async def _terminals(request: web.Request) -> web.Response:
+    http.no_query(request)
+    peer = request[PEER]
+    desks = request.app[SERVICES].desks.status()
+    return http.json_response(_Terminals(tuple(status for status in desks if _sees(peer, status))))
+
+
+async def _jwks(request: web.Request) -> web.Response:
+    http.no_query(request)
+    services = request.app[SERVICES]
+    now = services.clock()
+    headers = {"Cache-Control": f"max-age={services.keys.cache_seconds(now)}"}
+    return web.Response(
+        body=services.keys.encoded(now), content_type="application/jwk-set+json", headers=headers
+    )
+
+
+async def _contract(_request: web.Request) -> web.Response:
+    return web.Response(body=contract(), content_type="application/yaml", charset="utf-8")
+
+
+def contract() -> bytes:
+    """Return the packaged OpenAPI document."""
+    return (resources.files("appliance.gateway") / "openapi.yaml").read_bytes()
+
+
+def _causes(services: Services) -> tuple[Cause, ...]:
+    draining = (Cause.DRAINING,) if services.is_draining else ()
+    return draining + services.condition().causes
+
+
+def _sees(peer: Peer, status: DeskStatus) -> bool:
+    """Return whether *peer* is told of a desk: a terminal of its own, a reception of those it may use."""
+    match peer.role:
+        case Role.TERMINAL:
+            return status.desk.startswith(f"{peer.alias}.")
+        case Role.RECEPTION:
+            return peer.may_use(status.desk)
+        case Role.OPERATOR | Role.AUDITOR:
+            return True
