@@ -44,7 +44,6 @@ T = TypeVar("T")
 _MIB: Final = 1 << 20
 _SERIALS: Final = 1 << 31
 """Real serial numbers have four bytes."""
-_ASKED: Final = 100_000
 _ROUNDS: Final = 3
 _WIDTH: Final = 110
 _IMPORT: Final = """
@@ -86,8 +85,17 @@ class Goal(msgspec.Struct, frozen=True):
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Of imports and verifications."
 )
+@click.option(
+    "--look-ups",
+    type=click.IntRange(min=100),
+    default=100_000,
+    show_default=True,
+    help="In each round of them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-def revocation(*, entries: int, index_entries: int, lists: int, rounds: int, as_json: bool) -> None:
+def revocation(  # noqa: PLR0913 - one parameter for each option
+    *, entries: int, index_entries: int, lists: int, rounds: int, look_ups: int, as_json: bool
+) -> None:
     """
     Measure revocation at national scale; exit status 1 where a goal is missed.
 
@@ -100,7 +108,7 @@ def revocation(*, entries: int, index_entries: int, lists: int, rounds: int, as_
         folder = Path(name)
         goals = [
             *_import(folder, hierarchy, now, entries, rounds),
-            *_look_up(folder, index_entries, lists, now),
+            *_look_up(folder, index_entries, lists, look_ups, now),
             *_verify(hierarchy, now, rounds),
         ]
     if as_json:
@@ -143,12 +151,12 @@ def _import(folder: Path, hierarchy: Hierarchy, now: datetime, entries: int, rou
     ]
 
 
-def _look_up(folder: Path, most: int, lists: int, now: datetime) -> list[Goal]:
+def _look_up(folder: Path, most: int, lists: int, asked: int, now: datetime) -> list[Goal]:
     sizes = [size for size in (10_000, 100_000, 1_000_000) if size < most] + [most]
     goals: list[Goal] = []
     made = []
     for size in sizes:
-        measured = _Measured.of(folder / f"{size}-in-1-{INDEX}", size, 1, now)
+        measured = _Measured.of(folder / f"{size}-in-1-{INDEX}", size, 1, asked, now)
         made.append(measured)
         goals += measured.goals(f"{size:,} entries in one list")
     # Smallest and largest once more, taking turns, so that what else the machine does meets both alike.
@@ -156,9 +164,9 @@ def _look_up(folder: Path, most: int, lists: int, now: datetime) -> list[Goal]:
     ratio = median(large / small for small, large in turns)
     growth = log2(sizes[-1]) / log2(sizes[0])
     goals.append(Goal(f"median at {sizes[-1]:,} / at {sizes[0]:,}, log n", ratio, growth, "x"))
-    measured = _Measured.of(folder / f"{most}-in-{lists}-{INDEX}", most, lists, now)
+    measured = _Measured.of(folder / f"{most}-in-{lists}-{INDEX}", most, lists, asked, now)
     goals += measured.goals(f"{most:,} entries in {lists:,} lists", p99=50.0, grown=64.0)
-    return [*goals, *_sqlite(folder, most, lists)]
+    return [*goals, *_sqlite(folder, most, lists, asked)]
 
 
 class _Measured(msgspec.Struct):
@@ -173,11 +181,11 @@ class _Measured(msgspec.Struct):
 
     def again(self) -> float:
         """Return the median of another round."""
-        return median(_timed(self.look, self.asked[: _ASKED // 10]))
+        return median(_timed(self.look, self.asked[: len(self.asked) // 10]))
 
     @classmethod
-    def of(cls, path: Path, size: int, lists: int, now: datetime) -> "_Measured":
-        """Make the index in *path*, and measure it."""
+    def of(cls, path: Path, size: int, lists: int, count: int, now: datetime) -> "_Measured":
+        """Make the index in *path*, and measure *count* look-ups."""
         drawn = random.Random(size)  # noqa: S311  # a measurement, not a secret
         scopes = [
             Scope(sha256(b"issuer").hexdigest(), sha256(str(n).encode()).hexdigest()) for n in range(lists)
@@ -189,7 +197,7 @@ class _Measured(msgspec.Struct):
                 end = now + timedelta(days=1)
                 writer.add(Listing(scope.issuer, scope.point, 1, 1, now, end, ()), serials)
         filled = perf_counter() - start
-        asked = [(drawn.choice(scopes), drawn.randrange(1, _SERIALS)) for _ in range(_ASKED)]
+        asked = [(drawn.choice(scopes), drawn.randrange(1, _SERIALS)) for _ in range(count)]
         before = _resident()
         edition = Edition.open(path)
         edition.require_whole()
@@ -212,7 +220,7 @@ def _contains(edition: Edition, pair: tuple[Scope, int]) -> bool:
     return edition.contains(*pair)
 
 
-def _sqlite(folder: Path, size: int, lists: int) -> list[Goal]:
+def _sqlite(folder: Path, size: int, lists: int, count: int) -> list[Goal]:
     """Measure the alternative: one table in SQLite, the serial numbers in its key."""
     path, drawn = folder / "revoked.sqlite", random.Random(size)  # noqa: S311  # a measurement, not a secret
     start = perf_counter()
@@ -226,7 +234,7 @@ def _sqlite(folder: Path, size: int, lists: int) -> list[Goal]:
                 "INSERT INTO revoked VALUES (?, ?)", ((number, serial) for serial in serials)
             )
     filled = perf_counter() - start
-    asked = [(drawn.randrange(lists), drawn.randrange(1, _SERIALS)) for _ in range(_ASKED)]
+    asked = [(drawn.randrange(lists), drawn.randrange(1, _SERIALS)) for _ in range(count)]
 
     def look(pair: tuple[int, int]) -> object:
         return connection.execute("SELECT 1 FROM revoked WHERE list = ? AND serial = ?", pair).fetchone()

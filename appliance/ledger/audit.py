@@ -19,13 +19,12 @@ has left, because stored checkpoints can be removed with what they cover. So kee
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from appliance.errors import LedgerDamaged, LedgerProofInvalid, LedgerRolledBack
 from appliance.ledger import checkpoint, entries
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.entries import Finished, Reserved
-from appliance.ledger.merkle import Frontier, Node, leaf_hash
+from appliance.ledger.merkle import Frontier, Node, leaf_hash, leaf_hashes
 from appliance.ledger.note import VerifierKey
 from appliance.ledger.store import Batch, Reader, split
 from appliance.ledger.tiles import entries_of
@@ -115,14 +114,14 @@ def _required_hashes(batch: Batch, pruned: int) -> list[bytes]:
 
 
 def _hashed(content: bytes) -> list[bytes]:
-    """Return the leaf hashes of the entries in a bundle. The hot loop: `entries_of` and `leaf_hash`, written out."""
-    hashes = []
-    place, end, hashed = 0, len(content), sha256
+    """Return the leaf hashes of the entries in a bundle. The hot loop: `entries_of`, written out."""
+    entries = []
+    place, end = 0, len(content)
     while place + 2 <= end:
         start = place + 2
         place = start + (content[place] << 8 | content[place + 1])
-        hashes.append(hashed(b"\x00" + content[start:place]).digest())
-    return hashes
+        entries.append(content[start:place])
+    return leaf_hashes(entries)
 
 
 class _Signed:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from appliance.ledger import audit
 from appliance.ledger.entries import Finished, Reserved, encode
 from appliance.ledger.log import Log
-from appliance.ledger.merkle import Frontier, leaf_hash
+from appliance.ledger.merkle import Frontier, leaf_hashes
 from appliance.ledger.note import VerifierKey
 from appliance.ledger.sqlite import SqliteStore
 from appliance.ledger.store import Batch, Store, Writer
@@ -208,7 +208,7 @@ def fill(store: Store, size: int) -> Frontier:
 def _append(writer: Writer, frontier: Frontier, count: int) -> None:
     first = frontier.size
     entries = [sample(first + place) for place in range(count)]
-    hashes = [leaf_hash(entry) for entry in entries]
+    hashes = leaf_hashes(entries)
     writer.append(Batch(first, b"".join(hashes), bundle(entries)), frontier.append(hashes))
 
 

@@ -18,7 +18,11 @@ from msgspec import UNSET, UnsetType
 from appliance.errors import LedgerDamaged
 
 Alias: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-"""A terminal, a device, an operator: what the configuration calls it."""
+"""A reader, a device, an operator: what the configuration calls it."""
+Desk: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(\.[a-z0-9][a-z0-9-]{0,31})?$")
+]
+"""Where a card can lie: a reader of the appliance, or TERMINAL.READER."""
 Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256, or HMAC with it, in hexadecimal."""
 Code: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -42,10 +46,11 @@ class Reserved(_Entry, frozen=True, kw_only=True, tag="reserved"):
     """An authentication is about to use a key. Durable before the institution key signs."""
 
     mode: Literal["pinless", "pin"]
-    terminal: Alias
+    terminal: Desk
     check: Literal["face", "visual", "pin", "none_emergency"]
     """How the holder was checked."""
-    checked_by: Alias
+    checked_by: Desk
+    """Of a PIN, the desk at which it was entered."""
     challenge: Digest | UnsetType = UNSET
     """Of the card's challenge that the institution key is to sign."""
     key: Digest | UnsetType = UNSET

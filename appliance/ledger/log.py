@@ -8,8 +8,6 @@ While one commit waits for the disk the next callers gather, so that the more th
 What is acknowledged is durable. What is not may be durable all the same: the store was slow, or cut off between
 its commit and its answer. When it is back, the thread looks what it holds. Entries that became durable though
 their caller was told otherwise are *orphans*, and whoever understands entries is told of them.
-
-A store that does not hold what was acknowledged, or holds what somebody else wrote, is never written again.
 """
 
 import asyncio
@@ -21,18 +19,12 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, Generic, Self, TypeVar
 
-from appliance.errors import (
-    LedgerContended,
-    LedgerDamaged,
-    LedgerError,
-    LedgerRolledBack,
-    LedgerUnavailable,
-    LedgerUnusable,
-)
+from appliance.errors import LedgerError, LedgerUnavailable
 from appliance.ledger.fault import Fault, no_fault
-from appliance.ledger.merkle import Frontier, Node, leaf_hash
-from appliance.ledger.store import Batch, Store, Writer, fetching
-from appliance.ledger.tiles import LARGEST_ENTRY, bundle, entries_of
+from appliance.ledger.merkle import Frontier
+from appliance.ledger.scribe import Scribe
+from appliance.ledger.store import Store, Writer
+from appliance.ledger.tiles import LARGEST_ENTRY
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,12 +90,8 @@ class Log:
         self._orphan: Orphan = _no_orphan
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Of the thread alone, from here on.
-        self._writer: Writer | None = None
-        self._frontier = Frontier()
-        self._durable = 0
-        self._unanswered: list[bytes] = []
-        self._fatal: LedgerError | None = None
+        self._scribe = Scribe(store, self._hear)
+        """Of the thread alone."""
 
     async def start(self) -> None:
         """Open the store, or raise LedgerError."""
@@ -136,33 +124,39 @@ class Log:
         """Have *orphan* told of entries whose caller believes they were not written; in the event loop."""
         self._orphan = orphan
 
-    async def append(self, entry: bytes) -> int:
-        """Make *entry* durable and return its index; raise LedgerError, after which it may or may not be durable."""
+    def append(self, entry: bytes) -> "asyncio.Future[int]":
+        """
+        Make *entry* durable; what is returned gives its index, or LedgerError, after which it may or may not be durable.
+
+        No coroutine of its own: a hundred callers take turns with the disk here, and each turn counts.
+        """
         if not 0 < len(entry) <= LARGEST_ENTRY:
             raise ValueError(f"an entry of {len(entry)} bytes")
         loop = self._loop
         if loop is None:
             raise ValueError("the log has not been started")
+        future: asyncio.Future[int] = loop.create_future()
         if self._callers >= self._most:
-            raise LedgerUnavailable(f"{self._most} callers wait for the store already")
+            future.set_exception(LedgerUnavailable(f"{self._most} callers wait for the store already"))
+            return future
         group = self._gathering
         if group is None:
             group = self._gathering = _Group(loop.time() + self._seconds)
             # Whoever else asks in this turn of the loop comes along.
             loop.call_soon(self._hand_over)
-        future: asyncio.Future[int] = loop.create_future()
         group.entries.append(entry)
         group.futures.append(future)
         self._callers += 1
         if len(group.entries) == LARGEST_BATCH:
             self._hand_over()
-        return await future
+        return future
 
     async def run(self, work: Callable[[Writer, Frontier], T]) -> T:
         """
         Have the thread do *work* with the store, after everything that was asked for before; return what it returns.
 
-        Raises LedgerUnavailable after the deadline; the work may be done all the same.
+        Raises LedgerUnavailable after the deadline; the work may be done all the same. Where the store's session is
+        lost meanwhile, it is done once more.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._hand_over()
@@ -209,15 +203,14 @@ class Log:
             self._callers -= len(self._waiting.popleft().futures)
 
     def _acknowledge(self, groups: list[_Group], first: int) -> None:
-        index = first
         for group in groups:
-            for entry, future in zip(group.entries, group.futures, strict=True):
+            for index, future in enumerate(group.futures, first):
                 if future.done():
-                    self._orphan(index, entry)
+                    self._orphan(index, group.entries[index - first])
                 else:
                     future.set_result(index)
-                index += 1
-        self.size = index
+            first += len(group.futures)
+        self.size = first
         self._forget_answered()
         self._fault("append.acknowledged")
 
@@ -247,7 +240,7 @@ class Log:
                 following = self._join(groups)
                 self._commit(groups)
             item = self._queue.get() if following is None else following
-        self._give_up()
+        self._scribe.leave()
 
     def _join(self, groups: list[_Group]) -> "_Group | _Task[object] | _End | None":
         """Add to *groups* those that wait already, up to a bound; return what came after them and does not belong."""
@@ -267,20 +260,13 @@ class Log:
         if not entries:
             return
         try:
-            writer = self._opened()
-            hashes = [leaf_hash(entry) for entry in entries]
-            first = self._frontier.size
-            nodes: list[Node] = self._frontier.append(hashes)
-            self._unanswered = entries
-            writer.append(Batch(first, b"".join(hashes), bundle(entries)), nodes)
-            self._unanswered = []
-            self._durable = self._frontier.size
+            first = self._scribe.append(entries, lambda: any(not group.is_answered for group in groups))
         except LedgerError as error:
-            self._give_up(error)
+            self._scribe.leave(error)
             self._tell(self._refuse, groups, error)
         except Exception as error:  # noqa: BLE001 - as it says
             # A bug of ours. The thread has to live, or everybody would wait; what is stored has to be looked at.
-            self._give_up()
+            self._scribe.leave()
             self._tell(self._refuse, groups, LedgerUnavailable(f"the writer failed ({type(error).__name__})"))
             _LOG.exception("ledger writer failed")
         else:
@@ -288,59 +274,17 @@ class Log:
 
     def _perform(self, task: _Task[object]) -> None:
         try:
-            result = task.work(self._opened(), self._frontier)
+            result = self._scribe.do(task.work)
         except LedgerError as error:
-            self._give_up(error)
+            self._scribe.leave(error)
             self._tell(_fail, task.future, error)
         except Exception as error:  # noqa: BLE001 - it is the caller's work, and the caller's to hear of it
             self._tell(_fail, task.future, error)
         else:
             self._tell(_fulfil, task.future, result)
 
-    def _opened(self) -> Writer:
-        """Return the store's writer; open it first, and look what it holds, where that is not known."""
-        if self._fatal is not None:
-            raise type(self._fatal)(self._fatal.detail)
-        if self._writer is None:
-            writer = self.store.write()
-            try:
-                self._examine(writer)
-            except BaseException:
-                writer.close()
-                raise
-            self._writer = writer
-        return self._writer
-
-    def _examine(self, writer: Writer) -> None:
-        size = writer.head().size
-        if size < self._durable:
-            raise LedgerRolledBack(f"the store has {size} entries; {self._durable} were durable in it")
-        found = [
-            entry
-            for batch in (writer.batches(self._durable, size) if self._unanswered else ())
-            for entry in entries_of(batch.entries or b"")
-        ]
-        if self._durable and size > self._durable and found != self._unanswered:
-            raise LedgerContended("the log holds entries that another process has written")
-        self._frontier = Frontier(size, fetching(writer))
-        first, self._durable, self._unanswered = self._durable, size, []
-        if found:
-            self._tell(self._found, first, found)
-        else:
-            self._tell(self._resize, size)
-
-    def _resize(self, size: int) -> None:
-        self.size = size
-
-    def _give_up(self, error: LedgerError | None = None) -> None:
-        """Close the store after *error*: what it holds has to be looked at again."""
-        if isinstance(error, LedgerRolledBack | LedgerDamaged | LedgerUnusable) or (
-            isinstance(error, LedgerContended) and self._durable
-        ):
-            self._fatal = error
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+    def _hear(self, first: int, entries: list[bytes]) -> None:
+        self._tell(self._found, first, entries)
 
     def _tell(self, what: Callable[..., None], *values: object) -> None:
         loop = self._loop

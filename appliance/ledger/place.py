@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from appliance.config import Configuration
 from appliance.errors import ConfigInvalid
+from appliance.ledger.copies import Sink
 from appliance.ledger.entries import milliseconds
-from appliance.ledger.keeper import CheckpointSigner, Keeper, Sink
+from appliance.ledger.keeper import CheckpointSigner, Keeper
 from appliance.ledger.log import Log
 from appliance.ledger.note import VerifierKey
-from appliance.ledger.postgres import PostgresStore
 from appliance.ledger.recorder import Recorder
 from appliance.ledger.sinks import Directory, Syslog
 from appliance.ledger.sqlite import SqliteStore
@@ -32,6 +32,9 @@ def store(configuration: Configuration) -> Store:
     """Return where the log is."""
     settings = configuration.settings.ledger
     if settings.database.startswith(_POSTGRESQL):
+        # libpq and its adapter take a quarter of a second to import.
+        from appliance.ledger.postgres import PostgresStore  # noqa: PLC0415 - for this kind of store alone
+
         return PostgresStore(settings.database, settings.origin, seconds=max(settings.append_seconds, 1.0))
     return SqliteStore(configuration.path(settings.database), settings.origin)
 

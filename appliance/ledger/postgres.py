@@ -23,7 +23,11 @@ from appliance.ledger.schema import migrate, require_known
 from appliance.ledger.store import Batch
 from appliance.ledger.tables import Tables
 
-_TYPES: Final = {"identity": "INTEGER GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "bytes": "BYTEA"}
+_WORDS: Final = {
+    "identity": "INTEGER GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "bytes": "BYTEA",
+    "uncompressed": "ALTER TABLE batches ALTER hashes SET STORAGE EXTERNAL, ALTER entries SET STORAGE EXTERNAL",
+}
 _STREAMED_ROWS: Final = 32
 _LOCK_MILLISECONDS: Final = 500
 _APPEND: Final = (
@@ -114,6 +118,11 @@ class PostgresLog(Tables):
         super().__init__(origin, fault)
         self._connection = connection
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended: the server was restarted, or cannot be reached."""
+        return self._connection.closed
+
     def lock(self, application: str) -> None:
         """Become the one writer, or raise LedgerContended. An older session of this *application* is ended."""
         key = int.from_bytes(sha256(b"jpki-ledger\n" + self.origin.encode()).digest()[:8], signed=True)
@@ -138,7 +147,7 @@ class PostgresLog(Tables):
         with self.transaction():
             # Two nodes may start on an empty database at once; the second waits here.
             self.rows("SELECT pg_advisory_xact_lock(?)", int.from_bytes(b"jpki-led"))
-            migrate(self.rows, _TYPES)
+            migrate(self.rows, _WORDS)
 
     def append(self, batch: Batch, nodes: Sequence[Node]) -> None:
         """Make *batch* and *nodes* durable, both or neither: one statement, one round trip."""

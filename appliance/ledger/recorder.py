@@ -6,6 +6,7 @@ and it was all the same, or the process ends in between, it is closed as interru
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from appliance.ledger import entries
@@ -87,6 +88,12 @@ class Recorder:
     async def pruned(self, before: int) -> None:
         """Say in the log that the content of the entries below *before* was removed."""
         await self.log.append(entries.encode(Pruned(time=self._now(), before=before)))
+
+    async def age(self, index: int) -> float:
+        """Return for how many seconds the entry *index* has been there; for ever, where its content was pruned."""
+        found = await self.log.run(lambda writer, _frontier: list(stored_entries(writer, index, index + 1)))
+        # A clock that went back tells nothing either: the distance counts, whichever way it is.
+        return abs(self._now() - entries.decode(found[0][1]).time) / 1000 if found else math.inf
 
     def _orphaned(self, index: int, content: bytes) -> None:
         entry = entries.decode(content)

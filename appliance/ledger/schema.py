@@ -38,17 +38,24 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
     ),
+    # 2: how far copies of checkpoints have left; no time spent on compressing large batches.
+    ("ALTER TABLE logs ADD COLUMN copied BIGINT NOT NULL DEFAULT 0", "{uncompressed}"),
 )
 VERSION_TABLE: Final = "CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER NOT NULL)"
 
 
-def migrate(execute: Callable[[str], list[tuple[Any, ...]]], types: dict[str, str]) -> None:
-    """Bring the tables up to date, inside a transaction of the caller; raise LedgerUnusable if they are newer."""
+def migrate(execute: Callable[[str], list[tuple[Any, ...]]], words: dict[str, str]) -> None:
+    """
+    Bring the tables up to date, inside a transaction of the caller; raise LedgerUnusable if they are newer.
+
+    *words* are what this database says for the names in braces.
+    """
     execute(VERSION_TABLE)
     version = require_known(execute("SELECT version FROM ledger_schema"))
     for statements in MIGRATIONS[version:]:
         for statement in statements:
-            execute(statement.format(**types))
+            if spelled := statement.format(**words):
+                execute(spelled)
     if version < len(MIGRATIONS):
         execute("DELETE FROM ledger_schema")
         execute(f"INSERT INTO ledger_schema VALUES ({len(MIGRATIONS)})")  # noqa: S608 - a number of ours

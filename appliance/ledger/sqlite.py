@@ -18,17 +18,20 @@ from typing import Any, Final
 from appliance.errors import LedgerContended, LedgerDamaged, LedgerUnavailable, LedgerUnusable
 from appliance.ledger.fault import Fault, no_fault
 from appliance.ledger.merkle import Node
+from appliance.ledger.room import Room
 from appliance.ledger.schema import migrate, require_known
 from appliance.ledger.store import Batch
 from appliance.ledger.tables import Tables
 
-_TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB"}
+_WORDS: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB", "uncompressed": ""}
 _APPLICATION: Final = 0x4A504B4C
 """PRAGMA application_id of our files."""
 _BUSY_SECONDS: Final = 2.0
 _STREAMED_ROWS: Final = 8
 _WAL_PAGES: Final = 16_384
 """Pages of write-ahead log (64 MiB) after which it is copied into the database by whoever commits."""
+_WAL_BYTES: Final = _WAL_PAGES * (4096 + 24) + 32
+"""As a file (SQLite's file format, section 4.1)."""
 _DAMAGES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -109,7 +112,8 @@ class SqliteStore:
             except BaseException:
                 connection.close()
                 raise
-        return SqliteLog(self.origin, self.fault, connection, lock)
+        room = None if lock is None else Room(self.path.with_name(f"{self.path.name}-wal"), _WAL_BYTES)
+        return SqliteLog(self.origin, self.fault, connection, lock, room)
 
     def _locked(self) -> int:
         name = sha256(self.origin.encode()).hexdigest()[:16]
@@ -130,10 +134,18 @@ class SqliteStore:
 class SqliteLog(Tables):
     """One connection to the log of a `SqliteStore`."""
 
-    def __init__(self, origin: str, fault: Fault, connection: sqlite3.Connection, lock: int | None) -> None:
+    def __init__(
+        self, origin: str, fault: Fault, connection: sqlite3.Connection, lock: int | None, room: Room | None
+    ) -> None:
         super().__init__(origin, fault)
         self._connection = connection
         self._lock = lock
+        self._room = room
+
+    @property
+    def is_lost(self) -> bool:
+        """False: a file has no session that could end."""
+        return False
 
     def prepare(self) -> None:
         """Make the tables, or bring them up to date."""
@@ -143,7 +155,7 @@ class SqliteLog(Tables):
                 raise LedgerUnusable("the database holds something else than a ledger")
         with self.transaction():
             self.rows(f"PRAGMA application_id = {_APPLICATION}")
-            migrate(self.rows, _TYPES)
+            migrate(self.rows, _WORDS)
 
     def append(self, batch: Batch, nodes: Sequence[Node]) -> None:
         """Make *batch* and *nodes* durable, both or neither."""
@@ -161,6 +173,8 @@ class SqliteLog(Tables):
                     "INSERT INTO nodes (log, level, number, hash) VALUES (?, ?, ?, ?)",
                     [(self._log, node.row, node.number, node.hash) for node in nodes],
                 )
+            if self._room is not None:
+                self._room.make()
             self._fault("append.inserted")
         self._fault("append.committed")
 
@@ -202,6 +216,8 @@ class SqliteLog(Tables):
     def close(self) -> None:
         """Close the file, and give the log up where it was ours."""
         self._connection.close()
+        if self._room is not None:
+            self._room.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

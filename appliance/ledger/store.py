@@ -41,6 +41,8 @@ class Head:
     """The content of the entries below this index may be gone."""
     closed: bool
     """Nothing is ever appended again: it was restored from a backup."""
+    copied: int
+    """So many entries are under a checkpoint of which a copy has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ class Reader(Protocol):
 class Writer(Reader, Protocol):
     """The one log's one writer. Used by one thread."""
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the session with the store has ended without us: only another one can tell what the store holds."""
+
     def append(self, batch: Batch, nodes: Sequence[Node]) -> None:
         """
         Make *batch* and *nodes* durable, both or neither.
@@ -83,8 +89,11 @@ class Writer(Reader, Protocol):
         After LedgerUnavailable nobody knows whether they are; LedgerContended says that another one writes.
         """
 
-    def save_checkpoint(self, checkpoint: StoredCheckpoint, settled: int) -> None:
-        """Keep *checkpoint*, in the place of one of the same size, and what is *settled*."""
+    def save_checkpoint(self, checkpoint: StoredCheckpoint, settled: int | None) -> None:
+        """Keep *checkpoint*, in the place of one of the same size, and what is *settled* where that is new."""
+
+    def save_copied(self, size: int) -> None:
+        """Remember that a copy of a checkpoint over *size* entries has left."""
 
     def prune(self, batches: Sequence[Batch], before: int) -> None:
         """Replace *batches* by themselves without the content of the entries below *before*."""
@@ -126,12 +135,12 @@ def fetching(reader: Reader) -> Fetch:
     def fetch(row: int, start: int, count: int) -> list[bytes]:
         if row > 0:
             return reader.nodes(row, start, count)
-        return leaf_hashes(reader, start, start + count)
+        return stored_hashes(reader, start, start + count)
 
     return fetch
 
 
-def leaf_hashes(reader: Reader, start: int, stop: int) -> list[bytes]:
+def stored_hashes(reader: Reader, start: int, stop: int) -> list[bytes]:
     """Return the stored leaf hashes from *start* up to *stop*."""
     found: list[bytes] = []
     for batch in reader.batches(start, stop):

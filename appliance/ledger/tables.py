@@ -78,15 +78,15 @@ class Tables:
 
     def head(self) -> Head:
         """Return the state of the log."""
-        found = self.rows("SELECT settled, pruned, closed FROM logs WHERE id = ?", self._log)
+        found = self.rows("SELECT settled, pruned, closed, copied FROM logs WHERE id = ?", self._log)
         if not found:
             raise LedgerDamaged(f"the log {self.origin} is no longer in the database")
-        ((settled, pruned, closed),) = found
+        ((settled, pruned, closed, copied),) = found
         last = self.rows(
             "SELECT first, length(hashes) FROM batches WHERE log = ? ORDER BY first DESC LIMIT 1", self._log
         )
         size = last[0][0] + last[0][1] // HASH_BYTES if last else 0
-        return Head(size, settled, pruned, bool(closed))
+        return Head(size, settled, pruned, bool(closed), copied)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches with entries from *start* up to *stop*, in order."""
@@ -132,8 +132,8 @@ class Tables:
         found = self.rows("SELECT origin FROM logs WHERE closed = 1 ORDER BY id DESC LIMIT 1")
         return found[0][0] if found else None
 
-    def save_checkpoint(self, checkpoint: StoredCheckpoint, settled: int) -> None:
-        """Keep *checkpoint*, in the place of one of the same size, and what is *settled*."""
+    def save_checkpoint(self, checkpoint: StoredCheckpoint, settled: int | None) -> None:
+        """Keep *checkpoint*, in the place of one of the same size, and what is *settled* where that is new."""
         with self.transaction():
             self.rows(
                 "INSERT INTO checkpoints (log, size, note) VALUES (?, ?, ?)"
@@ -141,8 +141,13 @@ class Tables:
                 *(self._log, checkpoint.size, checkpoint.note),
             )
             self._fault("checkpoint.inserted")
-            self._require_epoch("settled = ?", settled)
+            self._require_epoch("settled = coalesce(?, settled)", settled)
         self._fault("checkpoint.committed")
+
+    def save_copied(self, size: int) -> None:
+        """Remember that a copy of a checkpoint over *size* entries has left."""
+        with self.transaction():
+            self._require_epoch("copied = ?", size)
 
     def prune(self, batches: Sequence[Batch], before: int) -> None:
         """Replace *batches* by themselves without the content of the entries below *before*."""

@@ -15,7 +15,6 @@ from appliance.revocation.importing import INDEX
 from appliance.revocation.index import Index
 from appliance.revocation.lists import ListSource
 from appliance.revocation.policy import Observe, Source, Sources, ignore
-from appliance.revocation.responder import Responder
 from appliance.revocation.watch import watch
 from appliance.trust.certificates import Anchors
 
@@ -36,6 +35,9 @@ async def knowledge(
         sources: list[Source] = []
         for named in settings.sources:
             if named == "ocsp" and settings.ocsp is not None:
+                # What speaks HTTP takes a third of a second to import.
+                from appliance.revocation.responder import Responder  # noqa: PLC0415 - for this source alone
+
                 responder = Responder(
                     settings.ocsp.url,
                     settings.ocsp.seconds,

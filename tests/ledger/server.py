@@ -30,12 +30,13 @@ class Server:
         """Make a database and return how it is reached."""
         name = f"t{uuid4().hex}"
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy".encode())
         return f"host={self.folder} user=ledger dbname={name}"
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        options = f"-k {self.folder} -c listen_addresses= -c max_connections=50"
+        # What a stopped server has written is in the kernel's hands; only a machine that fails would need it on the disk.
+        options = f"-k {self.folder} -c listen_addresses= -c max_connections=50 -c fsync=off"
         self.run(
             "pg_ctl",
             "-w",
@@ -80,7 +81,17 @@ def running() -> Iterator[Server]:
         os.chown(folder, user.pw_uid, user.pw_gid)
     server = Server(folder, found[-1].parent)
     try:
-        server.run("initdb", "-D", str(folder / "data"), "-U", "ledger", "-A", "trust", "--no-instructions")
+        server.run(
+            "initdb",
+            "-D",
+            str(folder / "data"),
+            "-U",
+            "ledger",
+            "-A",
+            "trust",
+            "--no-instructions",
+            "--no-sync",
+        )
         server.start()
         yield server
     finally:

@@ -33,6 +33,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "ledger-entry.schema.json"
         FINISHED,
         Continued(time=3, origin="example.com/old", size=7, root="00" * 32),
         Pruned(time=4, before=9),
+        msgspec.structs.replace(RESERVED, terminal="ward-3.desk-1", check="pin", checked_by="ward-3.desk-1"),
         *(Finished(time=5, reserved=0, outcome="refused", code=code) for code in BY_CODE),
     ],
 )

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance.errors import LedgerNotCopied, LedgerRolledBack, LedgerUnavailable
 from appliance.ledger import checkpoint
 from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger.copies import Sink
 from appliance.ledger.entries import Finished, Reserved, decode
 from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log
@@ -171,7 +173,7 @@ async def test_a_copy_that_fails_stops_nothing(store: Store, key: MemoryKey, tmp
     (tmp_path / "copies").write_text("in the way")
     copies = Directory(tmp_path / "copies", lambda: NOW)
     async with kept(store, key) as keeper:
-        keeper.sinks = [copies]
+        keeper.copies.sinks = [copies]
         await keeper.recorder.reserve(RESERVED)
         await keeper.turn()
         assert keeper.failures == {"directory": 1}
@@ -189,9 +191,68 @@ async def test_without_copies_for_too_long_nothing_is_reserved(
         clock.seconds = 2.1 * 3600
         with pytest.raises(LedgerNotCopied):
             await keeper.recorder.reserve(RESERVED)
-        keeper.sinks = [Directory(tmp_path, lambda: NOW)]
+        keeper.copies.sinks = [Directory(tmp_path, lambda: NOW)]
         await keeper.checkpoint()
         await keeper.recorder.reserve(RESERVED)
+
+
+async def test_a_restart_does_not_prolong_the_time_without_copies(
+    new_store: NewStore, key: MemoryKey, tmp_path: Path
+) -> None:
+    """How long the first entry without a copy has waited is told by the log itself; a clock set back hides nothing."""
+    hour = 3_600_000
+    copies = Directory(tmp_path, lambda: NOW)
+    now = 10 * hour
+
+    @asynccontextmanager
+    async def started(*sinks: Sink) -> AsyncIterator[Keeper]:
+        async with Log(new_store(), seconds=10) as log:
+            recorder = Recorder(log, lambda: now)
+            keeper = Keeper(recorder, key, key.verifier(), monotonic=Clock(), sinks=sinks, copy_hours=2.0)
+            await keeper.start()
+            yield keeper
+
+    async with started(copies) as keeper:
+        index = await keeper.recorder.reserve(RESERVED)
+        await keeper.recorder.finish(Finished(time=now, reserved=index, outcome="interrupted"))
+        await keeper.turn()
+    now += 50 * hour
+    async with started() as keeper:
+        # A quiet time needs no copy.
+        index = await keeper.recorder.reserve(msgspec.structs.replace(RESERVED, time=now))
+        await keeper.recorder.finish(Finished(time=now, reserved=index, outcome="interrupted"))
+        await keeper.turn()
+    for passed in (3 * hour, -3 * hour):
+        now += passed
+        async with started() as keeper:
+            with pytest.raises(LedgerNotCopied):
+                await keeper.recorder.reserve(RESERVED)
+        now -= passed
+    async with started(copies) as keeper:
+        await keeper.turn()
+        now += 3 * hour
+        await keeper.recorder.reserve(RESERVED)
+
+
+async def test_a_copy_that_could_not_leave_is_sent_again(
+    store: Store, key: MemoryKey, tmp_path: Path
+) -> None:
+    """Though nothing new is signed, what has no copy yet is brought to its place once that is there again."""
+    clock = Clock()
+    (tmp_path / "copies").write_text("in the way")
+    async with kept(
+        store, key, monotonic=clock, sinks=[Directory(tmp_path / "copies", lambda: NOW)]
+    ) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        (tmp_path / "copies").unlink()
+        await keeper.turn()
+        assert not (tmp_path / "copies").exists()
+        clock.seconds = 11.0
+        await keeper.turn()
+        assert not keeper.copies.is_behind
+    assert len(key.signed) == 1
+    assert (tmp_path / "copies" / "checkpoint").exists()
 
 
 @dataclass(slots=True)
@@ -244,7 +305,7 @@ async def test_a_witness_signs_too(store: Store, key: MemoryKey) -> None:
     async with server, kept(store, key) as keeper:
         for _ in range(3):
             # A new client each time: it has to ask the witness what it knows.
-            keeper.witnesses = [HttpWitness(f"http://127.0.0.1:{port}/", witness.key)]
+            keeper.copies.witnesses = [HttpWitness(f"http://127.0.0.1:{port}/", witness.key)]
             await keeper.recorder.reserve(RESERVED)
             await keeper.turn()
         assert keeper.failures == {}
@@ -323,6 +384,7 @@ async def test_who_has_given_up_needs_no_entry(tmp_path: Path) -> None:
     gate = threading.Event()
     async with Log(SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN), seconds=0.4) as log:
         busy = asyncio.create_task(log.run(lambda _writer, _frontier: gate.wait(30)))
+        await asyncio.sleep(0)
         results = await asyncio.gather(log.append(b"late"), busy, return_exceptions=True)
         assert [type(result) for result in results] == [LedgerUnavailable, LedgerUnavailable]
         gate.set()

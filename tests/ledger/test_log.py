@@ -120,7 +120,7 @@ async def test_a_store_that_has_lost_entries_is_not_written(tmp_path: Path) -> N
     await log.start()
     await log.append(b"two")
     # The thread looks again only after a failure: have it open the file anew.
-    log._give_up()
+    log._scribe.leave()
     path.write_bytes(older)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

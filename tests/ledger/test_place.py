@@ -86,7 +86,8 @@ def test_the_ledger_key_may_be_of_two_kinds(tmp_path: Path) -> None:
 async def test_the_example_makes_a_keeper(tmp_path: Path, key: MemoryKey) -> None:
     """The annotated example, with witnesses and copies, gives a keeper with all of them."""
     shown = shipped("appliance.toml").read_text()
-    witness = shown[shown.index("#[[ledger.witness]]") :]
+    start = shown.index("#[[ledger.witness]]")
+    witness = shown[start : shown.index("\n\n", start)]
     configuration = configured(tmp_path, (witness, witness.replace("#", "")))
     public = key.private.public_key()
     (tmp_path / "softhsm" / "ledger.pub.pem").write_bytes(
@@ -95,8 +96,8 @@ async def test_the_example_makes_a_keeper(tmp_path: Path, key: MemoryKey) -> Non
     async with Log(place.store(configuration)) as log:
         keeper = place.keeper(configuration, log, key, time.monotonic)
         await keeper.start()
-    assert [sink.name for sink in keeper.sinks] == ["directory"]
-    assert [witness.key.name for witness in keeper.witnesses] == ["witness.example.jp"]
+    assert [sink.name for sink in keeper.copies.sinks] == ["directory"]
+    assert [witness.key.name for witness in keeper.copies.witnesses] == ["witness.example.jp"]
 
 
 def test_the_ledger_is_measured(tmp_path: Path) -> None:
