@@ -6,13 +6,14 @@ never in the file; it names the files they are in. Paths are relative to the fil
 a folder with a configuration can be moved as one. `hsm-config/appliance.toml` is the annotated example.
 """
 
-import stat
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from appliance import credentials
 from appliance.errors import ConfigInvalid
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
@@ -248,6 +249,13 @@ class MetricsSettings(_Section, frozen=True, kw_only=True):
     """0 takes any free port, which the log names."""
 
 
+class EarlierKeySettings(_Section, frozen=True, kw_only=True):
+    """A key that signed result tokens once, in a PEM *file*, and *until* when the last of them lasts."""
+
+    file: str
+    until: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class ResultSettings(_Section, frozen=True, kw_only=True):
     """What a result token says of its maker and for whom it is."""
 
@@ -255,6 +263,8 @@ class ResultSettings(_Section, frozen=True, kw_only=True):
     audience: Name
     lifetime_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 300
     pseudonym_key_file: str
+    earlier_token_keys: Annotated[tuple[EarlierKeySettings, ...], msgspec.Meta(max_length=8)] = ()
+    """Keys that are published beside `hsm.token_key` until their tokens have ended."""
 
 
 class SyslogSettings(_Section, frozen=True, kw_only=True):
@@ -326,8 +336,8 @@ class Configuration(msgspec.Struct, frozen=True):
     folder: Path
 
     def path(self, named: str) -> Path:
-        """Return the absolute path of what the file calls *named*."""
-        return (self.folder / named).absolute()
+        """Return the absolute path of what the file calls *named*; raise ConfigInvalid for an impossible credential."""
+        return credentials.located(named) or (self.folder / named).absolute()
 
     def read(self, named: str) -> bytes:
         """Return the content of the file called *named*, or raise ConfigInvalid."""
@@ -342,17 +352,21 @@ class Configuration(msgspec.Struct, frozen=True):
 
     def read_secret(self, named: str) -> bytes:
         """Return the content of the secret file called *named*; raise ConfigInvalid if others can read it."""
-        path = self.path(named)
-        try:
-            mode = path.stat().st_mode
-        except OSError as error:
-            raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigInvalid(f"{path} can be read by others than its owner: chmod 600")
-        return read_bounded(path)
+        return read_secret(self.path(named))
 
 
 _LARGEST_FILE = 1 << 20
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the content of the secret file at *path*; raise ConfigInvalid if others can read it."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+    if credentials.open_to_others(path, status):
+        raise ConfigInvalid(f"{path} can be read by others than its owner: chmod 600")
+    return read_bounded(path)
 
 
 def read_bounded(path: Path) -> bytes:
@@ -369,9 +383,13 @@ def read_bounded(path: Path) -> bytes:
 
 def load(path: Path) -> Configuration:
     """Return the configuration in *path*, or raise ConfigInvalid naming the key that is wrong."""
+    return Configuration(decoded(path, Settings), path.absolute().parent)
+
+
+def decoded(path: Path, kind: type[T]) -> T:
+    """Return the *kind* of settings that the TOML file at *path* holds, or raise ConfigInvalid naming what is wrong."""
     content = read_bounded(path)
     try:
-        settings = msgspec.toml.decode(content, type=Settings)
+        return msgspec.toml.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{path}: {error}") from error
-    return Configuration(settings, path.absolute().parent)

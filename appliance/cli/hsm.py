@@ -12,7 +12,7 @@ import msgspec
 from appliance import config
 from appliance.catalogue import story
 from appliance.cli import language
-from appliance.cli.bench import bench
+from appliance.cli.lazy import LazyGroup
 from appliance.config import Configuration
 from appliance.daemon import hsms
 from appliance.errors import ApplianceError
@@ -23,12 +23,15 @@ from appliance.hsm.pool import Pool
 from appliance.hsm.softhsm import provision_softhsm
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    elsewhere={
+        "bench": "appliance.cli.bench:bench",
+        "conformance": "appliance.cli.conformance:conformance",
+    },
+)
 def hsm() -> None:
     """Set up the HSM, and measure it."""
-
-
-hsm.add_command(bench)
 
 
 @hsm.command("provision-softhsm")

@@ -10,44 +10,36 @@ import click
 from appliance import __version__
 from appliance.catalogue import Language, error_text
 from appliance.cli import language
-from appliance.cli.ceremony import ceremony
-from appliance.cli.conformance import conformance
-from appliance.cli.demo import demo
-from appliance.cli.doctor import doctor
-from appliance.cli.explain import explain
-from appliance.cli.hsm import hsm
-from appliance.cli.ledger import ledger
-from appliance.cli.measure import bench
-from appliance.cli.profile import profile
-from appliance.cli.revocation import revocation
-from appliance.cli.simulator import simulator
-from appliance.cli.verify import verify
+from appliance.cli.lazy import LazyGroup
 from appliance.errors import ApplianceError
 
 _INTERRUPTED = 130
+_COMMANDS = {
+    "bench": "appliance.cli.measure:bench",
+    "ceremony": "appliance.cli.ceremony:ceremony",
+    "config": "appliance.cli.config:config",
+    "demo": "appliance.cli.demo:demo",
+    "doctor": "appliance.cli.doctor:doctor",
+    "explain": "appliance.cli.explain:explain",
+    "hsm": "appliance.cli.hsm:hsm",
+    "ledger": "appliance.cli.ledger:ledger",
+    "profile": "appliance.cli.profile:profile",
+    "revocation": "appliance.cli.revocation:revocation",
+    "serve": "appliance.cli.serve:serve",
+    "simulator": "appliance.cli.simulator:simulator",
+    "terminal": "appliance.cli.terminal:terminal",
+    "verify": "appliance.cli.verify:verify",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    elsewhere=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="jpki-appliance")
 def command() -> None:
     """Authenticate My Number cards (特定機関認証) with an institution key that stays in its HSM."""
-
-
-for subcommand in (
-    bench,
-    ledger,
-    revocation,
-    ceremony,
-    demo,
-    doctor,
-    explain,
-    hsm,
-    profile,
-    simulator,
-    verify,
-):
-    command.add_command(subcommand)
-hsm.add_command(conformance)
 
 
 def main() -> NoReturn:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from appliance.card.algorithm import PublicKey
 from appliance.cli.choice import Choice
+from appliance.cli.site import build
 from appliance.config import read_bounded
 from appliance.simulator import control, fault_text
 from appliance.simulator.card_data import Atr
@@ -113,6 +114,31 @@ def pki(folder: Path, institution_key: PublicKey | None, institution_code: str, 
 
 @simulator.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8443,
+    show_default=True,
+    help="Of the appliance, for terminals.",
+)
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), default=9464, show_default=True, help="For Prometheus."
+)
+def site(folder: Path, port: int, metrics_port: int) -> None:
+    """
+    Make a whole site in FOLDER: what `serve` and `terminal` need on one machine, and a card.
+
+    \b
+    appliance.toml   for `jpki-appliance serve`; the account that runs this is its reception
+    terminal.toml    for `jpki-appliance terminal`: the desk ward-1.reader-1
+    card/            for `jpki-appliance simulator card`
+    """  # noqa: D301  # click wants the character, not its name
+    build(folder, port=port, metrics_port=metrics_port)
+    click.echo(f"{folder}: appliance.toml terminal.toml card/")
+
+
+@simulator.command()
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("card", type=click.Path(path_type=Path))
 @click.option("--kind", type=Choice(Kind), default=Kind.MY_NUMBER, show_default=True, help="Told below.")
 @click.option(
@@ -188,11 +214,18 @@ def issue(  # noqa: PLR0913  # each option is an argument
 @click.option(
     "--fault", "fault_list", type=FaultType(), multiple=True, help="A fault, told below; may be repeated."
 )
+@click.option(
+    "--pcscd",
+    "pcscd_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the private pcscd, whose socket is pcscd/pcscd.comm in it. [default: a temporary one]",
+)
 @click.option("--control", "controlled", is_flag=True, help="Take commands on standard input, told below.")
-def card(  # noqa: PLR0913  # each option is an argument
+def card(  # noqa: PLR0913, PLR0917  # each option is an argument
     folders: tuple[Path, ...],
     host: str,
     ports: tuple[int, ...],
+    pcscd_folder: Path | None,
     atr: str | None,
     fault_list: tuple[tuple[int | None, Fault], ...],
     *,
@@ -252,7 +285,7 @@ def card(  # noqa: PLR0913  # each option is an argument
         if ports:
             readers = [VirtualReader("vpcd", port, host) for port in ports]
         else:
-            pcscd = parts.enter_context(PrivatePcscd(_reader_names(len(cards))))
+            pcscd = parts.enter_context(PrivatePcscd(_reader_names(len(cards)), pcscd_folder))
             readers = pcscd.readers
             click.echo(f"PCSCLITE_CSOCK_NAME={pcscd.socket_path}")
         table = parts.enter_context(Table(cards, readers, events.put))

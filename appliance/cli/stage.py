@@ -36,7 +36,7 @@ from appliance.simulator.faults import PinForPinless, Removed, WrongSignature
 from appliance.simulator.kinds import Kind
 from appliance.simulator.openssl_responder import Status
 from appliance.simulator.pcscd import PrivatePcscd
-from appliance.simulator.people import AOBA, made_up
+from appliance.simulator.people import AOBA, Person, made_up
 from appliance.simulator.pki import Hierarchy
 from appliance.simulator.reader import inserted, load_card
 from appliance.trust.pseudonym import KEY_LENGTH
@@ -96,13 +96,17 @@ class Script:
         return shipped_profile(self.profile).institution.certificate is Shape.P384
 
 
-@contextmanager
-def set_up(folder: Path, script: Script, part: Part) -> Iterator[Scene]:
-    """
-    Give a stage in *folder*, which is absent or empty, with a card on its reader.
+@dataclass(frozen=True, slots=True)
+class Furniture:
+    """What stands in a folder: the test *hierarchy*, the *certificate* of the card in it, and whose card that is."""
 
-    Raises PartMissing where a program or library is not installed.
-    """
+    hierarchy: Hierarchy
+    certificate: Certificate
+    person: Person
+
+
+def furnish(folder: Path, script: Script, part: Part) -> Furniture:
+    """Make token, hierarchy, card and configuration in *folder*, which is absent or empty."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with part("token"):
         softhsm.provision_softhsm(folder / "softhsm", on_curve=script.on_curve)
@@ -121,10 +125,22 @@ def set_up(folder: Path, script: Script, part: Part) -> Iterator[Scene]:
             foreign=script.fault is Fault.FOREIGN_CA,
         )
         _configure(folder, script.profile)
+    return Furniture(hierarchy, load_der_x509_certificate(issued.certificate), person)
+
+
+@contextmanager
+def set_up(folder: Path, script: Script, part: Part) -> Iterator[Scene]:
+    """
+    Give a stage in *folder*, which is absent or empty, with a card on its reader.
+
+    Raises PartMissing where a program or library is not installed.
+    """
+    made = furnish(folder, script, part)
     with ExitStack() as parts:
         with part("revocation"):
-            certificate = load_der_x509_certificate(issued.certificate)
-            parts.enter_context(_revocation(folder, hierarchy, certificate, script.fault, script.by))
+            parts.enter_context(
+                _revocation(folder, made.hierarchy, made.certificate, script.fault, script.by)
+            )
         with part("reader"):
             pcscd = parts.enter_context(PrivatePcscd([_READER]))
             # Read by the PC/SC library when it is first used.
@@ -132,6 +148,7 @@ def set_up(folder: Path, script: Script, part: Part) -> Iterator[Scene]:
             (reader,) = pcscd.readers
             card = load_card(folder / "card", _card_faults(script.mode, script.fault))
             parts.enter_context(inserted(card, reader.host, reader.port))
+        person = made.person
         number = VerificationNumber.of(person.birth, person.expires.year, person.security_code)
         yield Scene(config.load(folder / "appliance.toml"), number)
 

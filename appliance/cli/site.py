@@ -1,0 +1,93 @@
+"""
+A whole clinic for one machine: everything that `serve` and `terminal` need, ready to be started.
+
+    appliance.toml   the annotated example, with TLS and two peers: this account as reception, a terminal by certificate
+    terminal.toml    the annotated example, for that terminal
+    tls/             a CA for the two of them, and their certificates
+    …                token, hierarchy, lists, card: as on the demonstration's stage
+"""
+
+import os
+import pwd
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from appliance.card.jpki import Mode
+from appliance.cli import stage
+from appliance.cli.revocation_stage import By, crl_delivered
+from appliance.cli.stage import Script
+from appliance.errors import ConfigInvalid
+from appliance.hsm.shipped import shipped
+from appliance.simulator.network_pki import CA, NetworkAuthority
+
+TERMINAL: Final = "ward-1"
+_TERMINAL_NAME: Final = "ward-1.example.jp"
+_DESK: Final = 'alias = "desk-1"'
+_SOCKET: Final = 'socket = "run/appliance.sock"'
+_METRICS: Final = "port = 9464"
+
+
+def build(folder: Path, *, port: int, metrics_port: int, account: str | None = None) -> None:
+    """
+    Make a site in *folder*, which is absent or empty; its appliance listens on *port* of this machine.
+
+    Whoever runs under *account*, this process's if None, is its reception.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigInvalid(f"{folder} is not empty: a site is made in a new folder")
+    made = stage.furnish(folder, Script(Mode.PINLESS, None, By.CRL, stage.REFERENCE), _untold)
+    with crl_delivered(folder, made.hierarchy, None, timedelta()):
+        pass
+    authority = NetworkAuthority.create(datetime.now(UTC))
+    tls = folder / "tls"
+    authority.save(tls)
+    authority.issue_server(tls / "server.pem", ("localhost", "127.0.0.1"))
+    authority.issue_client(tls / f"{TERMINAL}.pem", _TERMINAL_NAME)
+    account = account or pwd.getpwuid(os.geteuid()).pw_name
+    appliance = folder / "appliance.toml"
+    text = _changed(appliance.read_text("utf-8"), _METRICS, f"port = {metrics_port}")
+    appliance.write_text(
+        text + _APPLIANCE.format(port=port, ca=CA, account=account, terminal=TERMINAL, name=_TERMINAL_NAME),
+        "utf-8",
+    )
+    terminal = _changed(shipped("terminal.toml").read_text("utf-8"), _DESK, 'alias = "reader-1"')
+    network = _NETWORK.format(port=port, ca=CA, terminal=TERMINAL)
+    (folder / "terminal.toml").write_text(_changed(terminal, _SOCKET, network), "utf-8")
+
+
+_APPLIANCE: Final = """
+# --- this site ---
+
+[gateway.tls]
+address = "127.0.0.1"
+port = {port}
+certificate = "tls/server.pem"
+key_file = "tls/server-key.pem"
+clients = "tls/{ca}"
+
+[[peer]]
+alias = "reception-1"
+role = "reception"
+user = "{account}"
+
+[[peer]]
+alias = "{terminal}"
+role = "terminal"
+certificate_name = "{name}"
+"""
+_NETWORK: Final = """url = "wss://localhost:{port}/v1/terminal"
+authorities = "tls/{ca}"
+certificate = "tls/{terminal}.pem"
+key_file = "tls/{terminal}-key.pem\""""
+
+
+def _changed(text: str, old: str, new: str) -> str:
+    if text.count(f"\n{old}\n") != 1:
+        raise ValueError(f"the annotated configuration no longer has {old!r}")
+    return text.replace(f"\n{old}\n", f"\n{new}\n")
+
+
+def _untold(_part: str) -> AbstractContextManager[None]:
+    return nullcontext()

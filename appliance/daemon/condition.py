@@ -1,0 +1,233 @@
+"""How the appliance is, gathered from all parts: for `/readyz` and `/v1/status`, and for the gauges of `metrics`."""
+
+import asyncio
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import nan
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from appliance import __version__
+from appliance.config import Configuration
+from appliance.daemon.vigil import Vigil
+from appliance.daemon.wiring import Appliance
+from appliance.errors import ApplianceError, HsmError, RevocationUnavailable
+from appliance.gateway import condition as shown
+from appliance.gateway.condition import CertificateEnd, Condition
+from appliance.hsm.health import HsmHealth, HsmState
+from appliance.revocation.index import Edition, Listing
+from appliance.revocation.lists import ListSource
+from appliance.trust.revocation import Scope
+
+_STATUS_SECONDS: Final = 1.0
+_TIMESYNCD: Final = Path("/run/systemd/timesync/synchronized")
+_UNSYNCHRONISED: Final = 0x40
+"""STA_UNSYNC."""
+
+
+@dataclass(slots=True)
+class Conditions:
+    """Tells how *appliance* is; *vigil* knows whether its ledger writes, *under_way* how many authentications there are."""
+
+    appliance: Appliance
+    vigil: Vigil
+    under_way: Callable[[], int]
+    started_at: float = field(default_factory=time.time)
+    _lists: dict[str, tuple[Edition, Listing | None, datetime | None]] = field(default_factory=dict)
+    """By issuer: the first list to end, and the latest end; of which edition of the index."""
+    _told: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    _ends: tuple[Configuration, tuple[CertificateEnd, ...]] | None = None
+    _failures: dict[str, int] = field(default_factory=dict)
+
+    def now(self) -> Condition:
+        """Return how it is."""
+        appliance = self.appliance
+        health = appliance.pool.health()
+        return Condition(
+            version=__version__,
+            time=datetime.now(UTC),
+            started_at=self.started_at,
+            hsms=tuple(_hsm(one) for one in health.hsms),
+            serving=health.serving,
+            queued=health.queued,
+            ledger=self._ledger(),
+            revocation=self._revocation(),
+            certificates=self._certificates(),
+            authentications=self.under_way(),
+        )
+
+    async def count(self) -> None:
+        """Bring the gauges of `metrics` up to date: Prometheus asks."""
+        appliance, metrics = self.appliance, self.appliance.metrics
+        health = appliance.pool.health()
+        for one in health.hsms:
+            metrics.hsm_up.labels(one.alias).set(one.state is HsmState.UP)
+            for state, number in one.workers.items():
+                metrics.hsm_workers.labels(one.alias, state.value).set(number)
+        await asyncio.gather(
+            *(
+                self._ask(one.alias)
+                for one in health.hsms
+                if one.state is HsmState.UP and one.alias not in self._told
+            )
+        )
+        metrics.in_flight.set(self.under_way())
+        for reader in appliance.readers.status():
+            metrics.reader_up.labels(reader.reader).set(reader.up)
+        metrics.pcsc_polled.set(appliance.readers.view.polled_at)
+        for certificate in self._certificates():
+            metrics.not_after.labels(certificate.name).set(certificate.not_after)
+        for name, (_edition, first, _last) in self._known_lists().items():
+            metrics.crl_next_update.labels(name).set(0 if first is None else first.next_update.timestamp())
+        self._count_ledger()
+        metrics.clock_synchronised.set(clock_synchronised())
+
+    async def _ask(self, alias: str) -> None:
+        """Learn what the HSM *alias* says of itself, once."""
+        with suppress(HsmError, TimeoutError, ValueError):
+            async with asyncio.timeout(_STATUS_SECONDS):
+                report = await self.appliance.pool.status(alias)
+            told = (report.manufacturer, report.model, report.firmware)
+            self._told[alias] = told
+            self.appliance.metrics.hsm_info.labels(alias, *told).set(1)
+
+    def forget(self) -> None:
+        """Ask the HSMs again what they are: others may be configured now."""
+        self._told.clear()
+        self.appliance.metrics.hsm_info.clear()
+
+    def _certificates(self) -> tuple[CertificateEnd, ...]:
+        """Return when the certificates end that are in use: those that were read with the configuration."""
+        configuration = self.appliance.configuration
+        if self._ends is None or self._ends[0] is not configuration:
+            self._ends = (configuration, tuple(certificates(configuration)))
+        return self._ends[1]
+
+    def _count_ledger(self) -> None:
+        keeper, metrics = self.appliance.ledger, self.appliance.metrics
+        metrics.ledger_size.set(keeper.log.size)
+        if keeper.newest is not None and keeper.newest.size >= keeper.log.size:
+            metrics.covered(datetime.now(UTC))
+        for sink, times in keeper.failures.items():
+            metrics.ledger_failed(sink, times - self._failures.get(sink, 0))
+            self._failures[sink] = times
+
+    def _ledger(self) -> shown.Ledger:
+        keeper = self.appliance.ledger
+        return shown.Ledger(
+            origin=keeper.log.origin,
+            usable=self.vigil.ledger_writes and _permits(keeper.permit),
+            size=keeper.log.size,
+            checkpoint_size=None if keeper.newest is None else keeper.newest.size,
+            failures=dict(keeper.failures),
+        )
+
+    def _revocation(self) -> shown.Revocation:
+        settings = self.appliance.configuration.settings.revocation
+        known = self._known_lists().values()
+        first = min(
+            (one for _, one, _ in known if one is not None), key=lambda one: one.next_update, default=None
+        )
+        current = any(last is not None and last > datetime.now(UTC) for _, _, last in known)
+        forgiving = settings.when_unavailable == "accept-unchecked"
+        return shown.Revocation(
+            # A responder is asked each time; nobody knows before.
+            usable=not settings.sources or forgiving or "ocsp" in settings.sources or current,
+            sources=settings.sources,
+            this_update=None if first is None else first.this_update.timestamp(),
+            next_update=None if first is None else first.next_update.timestamp(),
+        )
+
+    def _known_lists(self) -> dict[str, tuple[Edition, Listing | None, datetime | None]]:
+        """Return what the index says of each CA's lists; looked up again where there is a newer edition."""
+        generation = self.appliance.now
+        source = next((one for one in generation.revocation.sources if isinstance(one, ListSource)), None)
+        if source is None:
+            return {}
+        try:
+            edition = source.index.edition
+        except RevocationUnavailable:
+            self._lists = {}
+            return {}
+        if not self._lists or next(iter(self._lists.values()))[0] is not edition:
+            self._lists = {}
+            for number, anchor in enumerate(generation.authenticator.anchors.certificates, start=1):
+                issuer = Scope.of(anchor, anchor.subject).issuer
+                theirs = [one for one in edition.listings.values() if one.issuer == issuer]
+                first = min(theirs, key=lambda one: one.next_update, default=None)
+                last = max((one.next_update for one in theirs), default=None)
+                self._lists[f"authority-{number}"] = (edition, first, last)
+        return self._lists
+
+
+def _permits(permit: Callable[[], None]) -> bool:
+    try:
+        permit()
+    except ApplianceError:
+        return False
+    return True
+
+
+def _hsm(one: HsmHealth) -> shown.Hsm:
+    failure = one.last_failure
+    return shown.Hsm(
+        alias=one.alias,
+        state=one.state.value,
+        workers={state.value: number for state, number in one.workers.items()},
+        keys=tuple(
+            shown.HsmKey(label=key.label.value, canary_at=key.canary_at, canary_seconds=key.canary_seconds)
+            for key in one.keys
+        ),
+        breaker_open=one.breaker_open,
+        last_failure=None if failure is None else shown.Failure(code=failure.code, at=failure.at),
+        pin_marker=one.marker is not None,
+    )
+
+
+def certificates(configuration: Configuration) -> Iterator[CertificateEnd]:
+    """Yield when the configured certificates end, as far as their files can be read now. Institutions' have no end."""
+    settings = configuration.settings
+    named = [(f"authority-{number}", name) for number, name in enumerate(settings.trust.authorities, start=1)]
+    if settings.gateway.tls is not None:
+        named.append(("tls-server", settings.gateway.tls.certificate))
+    if settings.revocation.ocsp is not None and settings.revocation.ocsp.client_certificate is not None:
+        named.append(("responder-client", settings.revocation.ocsp.client_certificate))
+    for name, file in named:
+        with suppress(ApplianceError, ValueError):
+            first = x509.load_pem_x509_certificate(configuration.read(file))
+            yield CertificateEnd(name=name, not_after=first.not_valid_after_utc.timestamp())
+
+
+class _Timex(ctypes.Structure):
+    """struct timex of adjtimex(2), as far as `status`, and room for the rest."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 256),
+    )
+
+
+def clock_synchronised() -> float:
+    """
+    Return 1 where the system's clock follows another one, 0 where not, NaN where nobody says.
+
+    Asking the kernel changes nothing and needs no privilege. A sandbox may refuse it all the same; then the mark that
+    systemd-timesyncd leaves is looked for, whose absence says nothing, because others leave none.
+    """
+    timex = _Timex()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.adjtimex(ctypes.byref(timex)) >= 0:
+        return 0.0 if timex.status & _UNSYNCHRONISED else 1.0
+    return 1.0 if os.path.lexists(_TIMESYNCD) else nan

@@ -1,0 +1,200 @@
+"""
+Everything that one reading of the configuration has made, and that the next one replaces as a whole.
+
+An authentication that is under way ends with what it began with. The old generation is given up when its last user
+has left, so that a reload drops nobody.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from uuid import uuid4
+
+from appliance.authentication import Authentication, Authenticator, Card, Chains, CheckMethod, Request
+from appliance.card.jpki import Mode
+from appliance.config import Configuration
+from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key
+from appliance.daemon.observed import (
+    ObservedLedger,
+    ObservedRevocation,
+    ObservedSigner,
+    ObservedTokens,
+)
+from appliance.errors import ApplianceError, ConfigInvalid
+from appliance.front_reading import FrontReader
+from appliance.gateway.token import ResultTokens
+from appliance.hsm.pool import Pool
+from appliance.ledger.authentications import AuthenticationLedger
+from appliance.ledger.recorder import Recorder
+from appliance.metrics import AUTHENTICATED, CANCELLED, OTHER, Metrics, transport_of
+from appliance.revocation.knowledge import knowledge
+from appliance.revocation.policy import Sources
+from appliance.trust.certificates import Anchors
+from appliance.trust.pseudonym import PseudonymKey
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What no reload replaces, and every generation uses."""
+
+    pool: Pool
+    recorder: Recorder
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was made of one *configuration*."""
+
+    configuration: Configuration
+    authenticator: Authenticator
+    tokens: ResultTokens
+    revocation: Sources
+
+    @property
+    def front_reader(self) -> FrontReader:
+        """What reads fronts; raise ConfigInvalid where the configuration names no root for them."""
+        root_key = load_front_root(self.configuration)
+        if root_key is None:
+            raise ConfigInvalid("trust.front_root is not set, so no front can be read")
+        return FrontReader(self.authenticator.profile, root_key, self.authenticator.random)
+
+
+@asynccontextmanager
+async def generation(configuration: Configuration, lasting: Lasting) -> AsyncIterator[Generation]:
+    """Give the generation that *configuration* describes; raise ConfigurationError, InstitutionError."""
+    settings, metrics = configuration.settings, lasting.metrics
+    anchors = Anchors.from_pem(configuration.read(name) for name in settings.trust.authorities)
+    pseudonym_key = PseudonymKey(configuration.read_secret(settings.result.pseudonym_key_file))
+    tokens = ResultTokens(
+        issuer=settings.result.issuer,
+        audience=settings.result.audience,
+        lifetime=timedelta(seconds=settings.result.lifetime_seconds),
+        public_key=load_token_key(configuration),
+        pseudonym_key=pseudonym_key,
+        sign=lasting.pool.sign_token,
+        new_id=uuid4,
+    )
+    profile, chains = load_profile(configuration), load_chains(configuration)
+    async with knowledge(configuration, anchors, metrics.revocation_checked) as revocation:
+        authenticator = Authenticator(
+            profile,
+            Chains(*chains),
+            anchors,
+            ObservedSigner(lasting.pool, metrics),
+            ObservedTokens(tokens, metrics),
+            _now,
+            secrets.token_bytes,
+            ObservedRevocation(revocation, metrics),
+            ObservedLedger(AuthenticationLedger(lasting.recorder, pseudonym_key, _now), metrics),
+        )
+        yield Generation(configuration, authenticator, tokens, revocation)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A generation, how to give it up, and how many use it."""
+
+    generation: Generation
+    stack: AsyncExitStack
+    users: int = 0
+    unused: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Generations:
+    """The generation in use, and those before that have users. Use `begin`, `replace` and `close`."""
+
+    def __init__(self, lasting: Lasting) -> None:
+        self._lasting = lasting
+        self._held: _Held | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def now(self) -> Generation:
+        """The generation in use."""
+        if self._held is None:
+            raise ValueError("no generation has begun")
+        return self._held.generation
+
+    async def replace(self, configuration: Configuration, before: Callable[[], None] = lambda: None) -> None:
+        """
+        Use the generation that *configuration* describes from now on, or raise and change nothing.
+
+        *before* is called when it is sure, and in the same turn.
+        """
+        stack = AsyncExitStack()
+        made = await stack.enter_async_context(generation(configuration, self._lasting))
+        before()
+        old, self._held = self._held, _Held(made, stack)
+        if old is not None:
+            self._retire(old)
+
+    @contextmanager
+    def use(self) -> Iterator[Generation]:
+        """Give the generation in use, which lasts until the block ends."""
+        held = self._held
+        if held is None:
+            raise ValueError("no generation has begun")
+        held.users += 1
+        try:
+            yield held.generation
+        finally:
+            held.users -= 1
+            if not held.users:
+                held.unused.set()
+
+    async def authenticate(
+        self, request: Request, card: Card, answered: Callable[[], None]
+    ) -> tuple[Authentication, str]:
+        """Return the result of *request* on *card*, and its token (`gateway.authentications.Authenticate`)."""
+        metrics, began, outcome = self._lasting.metrics, perf_counter(), OTHER
+        try:
+            with self.use() as used:
+                done = await used.authenticator.authenticate(request, card, answered)
+            outcome = AUTHENTICATED
+        except ApplianceError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = CANCELLED
+            raise
+        else:
+            return done
+        finally:
+            check = CheckMethod.PIN if request.mode is Mode.PIN else None
+            if request.identity_check is not None:
+                check = request.identity_check.method
+            metrics.authenticated(request.mode, outcome, transport_of(request.terminal), check)
+            metrics.phase("total", perf_counter() - began)
+
+    async def close(self) -> None:
+        """Give everything up, whoever uses it."""
+        for task in self._leaving:
+            task.cancel()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+        if self._held is not None:
+            await self._held.stack.aclose()
+            self._held = None
+
+    def _retire(self, held: _Held) -> None:
+        task = asyncio.create_task(_given_up(held), name="generation-leaving")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+async def _given_up(held: _Held) -> None:
+    try:
+        while held.users:
+            held.unused.clear()
+            await held.unused.wait()
+    finally:
+        await held.stack.aclose()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

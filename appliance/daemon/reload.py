@@ -1,0 +1,101 @@
+"""
+Reading the configuration again while requests are served (SIGHUP).
+
+    1  read it, and look at everything that it names; what is wrong leaves all as it was
+    2  the HSMs, where they changed: new workers come up before the old ones leave
+    3  institution, trust, revocation, result, peers: a new generation; authentications under way end with the old one
+    4  TLS: who connects from now on gets the new certificate
+
+What lies at the ground cannot be changed under those who stand on it. It is named in the log, and counts from the next
+start on.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from appliance import config
+from appliance.config import Configuration, Settings, TlsSettings
+from appliance.daemon.check import require_sound
+from appliance.daemon.listeners import Front, server_context
+from appliance.daemon.places import hsms
+from appliance.daemon.reception import Reception, directory_of
+from appliance.daemon.wiring import Appliance
+from appliance.errors import ApplianceError
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Struct)
+
+_GROUND: Final = ("ledger", "reader", "metrics")
+"""Sections that count from the next start on."""
+_HSM_GROUND: Final = ("state", "start_seconds", "sign_seconds", "queue_limit", "canary_seconds")
+_GATEWAY_GROUND: Final = ("socket", "authentications", "connections", "result_seconds")
+
+
+class Reload:
+    """Reads *file* again for *appliance* and its *reception*, which is reached through *front*."""
+
+    def __init__(self, file: Path, appliance: Appliance, reception: Reception, front: Front) -> None:
+        self._file, self._appliance, self._reception, self._front = file, appliance, reception, front
+        self._ground = appliance.configuration.settings
+        self._hsms = hsms(appliance.configuration)
+
+    async def run(self) -> bool:
+        """Read it, and return whether it counts now. What is wrong with it is in the log, with its code."""
+        try:
+            read = config.load(self._file)
+            require_sound(read)
+            settings, waiting = grounded(read.settings, self._ground)
+            await self._apply(Configuration(settings, read.folder))
+        except ApplianceError as error:
+            _LOG.error("configuration refused code=%s detail=%s", error.code, error.detail)
+            return False
+        if waiting:
+            _LOG.warning("configuration read again; from the next start on: %s", ", ".join(waiting))
+        else:
+            _LOG.info("configuration read again")
+        return True
+
+    async def _apply(self, new: Configuration) -> None:
+        tls = new.settings.gateway.tls
+        context = None if tls is None else server_context(new, tls)
+        directory = directory_of(new)
+        wanted = hsms(new)
+        if wanted != self._hsms:
+            for one in wanted:
+                self._appliance.metrics.know_hsm(one.alias)
+            await self._appliance.pool.reconfigure(wanted)
+            self._hsms = wanted
+        await self._appliance.generations.replace(new)
+        self._reception.change(self._appliance.now, directory)
+        if context is not None:
+            await self._front.replace(context)
+
+
+def grounded(new: Settings, ground: Settings) -> tuple[Settings, list[str]]:
+    """Return *new* with what cannot be changed as it is in *ground*, and the names of what was to be changed in that."""
+    waiting = [name for name in _GROUND if getattr(new, name) != getattr(ground, name)]
+    hsm, hsm_waiting = _kept("hsm", new.hsm, ground.hsm, _HSM_GROUND)
+    fixed = _GATEWAY_GROUND if _same_door(new.gateway.tls, ground.gateway.tls) else (*_GATEWAY_GROUND, "tls")
+    gateway, gateway_waiting = _kept("gateway", new.gateway, ground.gateway, fixed)
+    settings = replace(new, hsm=hsm, gateway=gateway, **{name: getattr(ground, name) for name in _GROUND})
+    return settings, [*waiting, *hsm_waiting, *gateway_waiting]
+
+
+def _kept(name: str, new: T, ground: T, fields: Sequence[str]) -> tuple[T, list[str]]:
+    before = {field: getattr(ground, field) for field in fields}
+    return replace(new, **before), [
+        f"{name}.{field}" for field, value in before.items() if getattr(new, field) != value
+    ]
+
+
+def _same_door(new: TlsSettings | None, ground: TlsSettings | None) -> bool:
+    """Whether the listener on the network stays where it is, so that its files may change."""
+    if new is None or ground is None:
+        return new is ground
+    return (new.address, new.port) == (ground.address, ground.port)

@@ -1,0 +1,115 @@
+"""Remote terminals: the relay in `terminals`, joined with the gateway's peers, desks and words."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from appliance.authentication import Card
+from appliance.config import Configuration
+from appliance.daemon.generation import Generation
+from appliance.daemon.wiring import Appliance
+from appliance.gateway import desks, http
+from appliance.gateway.desks import DeskState, DeskStatus, Progress, Stage
+from appliance.gateway.peers import Directory, Role
+from appliance.gateway.services import PEER
+from appliance.hsm.pool import Pool
+from appliance.metrics import EXCHANGE, Metrics
+from appliance.terminals.desks import Work
+from appliance.terminals.messages import Mode
+from appliance.terminals.places import Terms
+from appliance.terminals.relay import Relay
+from appliance.terminals.signing import ScenarioSigner
+
+PATH = "/v1/terminal"
+
+
+class Remotes:
+    """The desks of remote terminals (`daemon.desks.Remote`), and the resource at `PATH` where terminals connect."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        self._pool = appliance.pool
+        now = appliance.now
+        self._terms = _terms(now.configuration)
+        self._signer = _signer(now, appliance.pool)
+        self._issuer = now.tokens.issuer
+        self._relay = Relay(self._terms, self._issuer, self._signer, _Counted(appliance.metrics))
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served."""
+        return [http.get(PATH, self._serve)]
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        return await self._relay.handler(request, request[PEER].alias)
+
+    def status(self) -> Sequence[DeskStatus]:
+        """Return how the desks are, those of terminals among them that are away."""
+        return [
+            DeskStatus(one.desk, "remote", DeskState(one.state.value), one.since)
+            for one in self._relay.status()
+        ]
+
+    @asynccontextmanager
+    async def card(self, desk: str, work: desks.Work, progress: Progress) -> AsyncIterator[Card]:
+        """Give the card at *desk* (`Relay.card`)."""
+        told = Work(work.session, Mode(work.purpose.value))
+        async with self._relay.card(desk, told, lambda stage: progress(Stage(stage.value))) as card:
+            yield card
+
+    def change(self, generation: Generation, directory: Directory) -> None:
+        """Let go of terminals that are no peers any more, and have the others connect again where terms have changed."""
+        self._relay.retain([peer.alias for peer in directory.peers.values() if peer.role is Role.TERMINAL])
+        terms, issuer = _terms(generation.configuration), generation.tokens.issuer
+        signer = _signer(generation, self._pool)
+        if (terms, issuer, _key(signer)) != (self._terms, self._issuer, _key(self._signer)):
+            self._terms, self._issuer, self._signer = terms, issuer, signer
+            self._relay.renew(terms, issuer, signer)
+
+    async def drain(self, seconds: float) -> None:
+        """Send terminals to another node, those with a card after that has ended, within *seconds*."""
+        await self._relay.drain(seconds)
+
+
+class _Counted:
+    """What the relay tells, in *metrics* (`terminals.desks.RelayObserver`)."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def connected(self, terminal: str) -> None:
+        """Note that *terminal* is there."""
+        self._metrics.terminal_connected.labels(terminal).set(1)
+
+    def disconnected(self, terminal: str, code: str | None) -> None:  # noqa: ARG002 - the relay has logged it
+        """Note that *terminal* is gone."""
+        self._metrics.terminal_connected.labels(terminal).set(0)
+
+    def refused(self, terminal: str, code: str) -> None:
+        """Ignore: who is refused is not connected, and the gateway logs it."""
+
+    def exchanged(self, terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:  # noqa: ARG002
+        """Note how long it took; the answers are counted where both kinds of cards come by."""
+        self._metrics.step(EXCHANGE, "remote", seconds)
+
+
+def _terms(configuration: Configuration) -> Terms:
+    settings = configuration.settings.terminals
+    return Terms(
+        heartbeat=settings.heartbeat_seconds,
+        exchange=settings.exchange_seconds,
+        card=settings.card_seconds,
+        pin=settings.pin_seconds,
+        most=configuration.settings.gateway.connections,
+    )
+
+
+def _signer(generation: Generation, pool: Pool) -> ScenarioSigner | None:
+    if not generation.configuration.settings.terminals.sign_scenarios:
+        return None
+    tokens = generation.tokens
+    return ScenarioSigner(tokens.issuer, tokens.public_key, pool.sign_token, lambda: datetime.now(UTC))
+
+
+def _key(signer: ScenarioSigner | None) -> object:
+    return None if signer is None else signer.key
