@@ -11,7 +11,8 @@ INSTALLED := $(VENV)/.installed
 DEBIAN_PACKAGES := pcscd libpcsclite-dev vsmartcard-vpcd softhsm2 opensc opensc-pkcs11 openssl \
                    gcc swig pkg-config util-linux postgresql \
                    p11-kit p11-kit-modules opencryptoki libtpm2-pkcs11-1 libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 \
-                   swtpm tpm2-abrmd dbus-daemon libnss3 libnss3-tools
+                   swtpm tpm2-abrmd dbus-daemon libnss3 libnss3-tools \
+                   prometheus curl
 # Debian's own Python comes in parts; any other Python brings its headers and venv along.
 ifneq ($(filter /usr/bin/%,$(shell command -v $(PYTHON))),)
 DEBIAN_PACKAGES += python3-dev python3-venv
@@ -23,8 +24,11 @@ MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)
 
+# Many tests wait for other processes, so one runs more than there are processors. A file's tests stay together, in one
+# process and in their order; files begin in theirs. For a single process: PYTEST='-n0 -k words'.
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 test: lint
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # The long version of one test: eight callers for a minute.
 soak: venv

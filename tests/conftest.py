@@ -6,9 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.pki import Hierarchy
+
+# How long an example takes says how busy the machine is, and nothing about the product.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

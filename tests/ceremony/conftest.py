@@ -56,7 +56,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=100,
         )
 
     def sha256(self, name: str) -> str:

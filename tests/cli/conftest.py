@@ -16,16 +16,16 @@ _SET_CHILD_SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 
 
-def run(*arguments: str, text: str | None = None) -> Finished:
-    """Run `jpki-appliance` with *arguments* to its end, *text* on its standard input."""
+def run(*arguments: str, text: str | None = None, **environment: str) -> Finished:
+    """Run `jpki-appliance` with *arguments* to its end, *text* on its standard input, *environment* beside the usual."""
     return subprocess.run(
         (sys.executable, "-m", "appliance", *arguments),
         input=text,
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
-        env=_environment(),
+        timeout=100,
+        env={**_environment(), **environment},
     )
 
 

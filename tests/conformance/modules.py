@@ -6,6 +6,7 @@ IPC namespace for its shared memory), in which those paths are fresh. The PINs a
 """
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from appliance.hsm.vendor import load_vendor
 PIN = "24681357"
 LABEL = "conformance"
 _LIBRARIES = Path(load_vendor("p11-kit").module).parents[1]
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
+_PORTS = range(10_000, 20_000, 2)
 
 _UNSHARE = ("unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child")
 
@@ -278,15 +280,13 @@ def _listens(port: int) -> bool:
 
 
 def _two_free_ports() -> int:
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
+    # Below those that the system hands out by itself, also to the tests that run beside this one.
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as first, socket.socket() as second, suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
             return port
+    raise RuntimeError("there are no two free ports")
 
 
 def _pin_file(folder: Path) -> Path:

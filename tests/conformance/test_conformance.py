@@ -92,15 +92,16 @@ def test_nss_needs_arguments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "found"),
+    ("code", "found", "seconds"),
     [
-        (_HANG, Failed("hung", "no answer in time")),
-        (_ABORT, Failed("crashed", "SIGABRT")),
+        (_HANG, Failed("hung", "no answer in time"), 1.0),
+        (_ABORT, Failed("crashed", "SIGABRT"), 60.0),
     ],
+    ids=["hangs", "aborts"],
 )
-def test_module_that_does_not_survive(tmp_path: Path, code: str, found: Failed) -> None:
+def test_module_that_does_not_survive(tmp_path: Path, code: str, found: Failed, seconds: float) -> None:
     """A module that hangs or aborts is a result, not the end of the probes."""
-    assert _initialise(_module(tmp_path, code), tmp_path) == found
+    assert _initialise(_module(tmp_path, code), tmp_path, seconds) == found
 
 
 def test_wrong_pin_is_tried_once() -> None:
@@ -119,9 +120,9 @@ def test_missing_package_is_named() -> None:
         need("no-such-program", "swtpm")
 
 
-def _initialise(module: Path, folder: Path) -> object:
+def _initialise(module: Path, folder: Path, seconds: float = 60.0) -> object:
     target = Target(SOFTHSM, str(module), LABEL, str(_pin_file(folder)), {})
-    made = Conformance(target, probe_seconds=1.0).report(date(2026, 1, 1))
+    made = Conformance(target, probe_seconds=seconds).report(date(2026, 1, 1))
     assert made.profile is None
     assert set(made.findings) == {"initialise"}
     return made.findings["initialise"]

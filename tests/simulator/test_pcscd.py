@@ -33,7 +33,7 @@ def listed(service: PrivatePcscd) -> str:
         env=service.environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     return done.stdout

@@ -1,0 +1,103 @@
+"""Steps: the package comes, is replaced by a newer one, and goes."""
+
+import shutil
+from pathlib import Path
+
+from tests.system.report import Report
+from tests.system.site import CONFIGURATION, PROGRAM, SERVICE, SOCKET, STATE, Site
+
+_UNITS = (SERVICE, "jpki-appliance.socket", "jpki-terminal.service")
+
+
+def bring(site: Site, package: Path) -> str:
+    """Copy *package* into the machine; return its path there."""
+    shutil.copy(package, site.machine.root / "root" / package.name)
+    return f"/root/{package.name}"
+
+
+def install(report: Report, site: Site, package: Path) -> None:
+    """The package on a Debian that has never seen it."""
+    inside = site.machine
+    with report.step("package", "install it") as row:
+        inside.run("dpkg", "--install", bring(site, package))
+        row.seen = inside.run(PROGRAM, "--version").last
+    with report.step("package", "every file is as it was packed (dpkg --verify)") as row:
+        said = inside.run("dpkg", "--verify", PROGRAM)
+        require(not said.out, said.out)
+        row.seen = "no difference"
+    with report.step("package", "it brings users and a group, and starts nothing") as row:
+        enabled = inside.run("systemctl", "is-enabled", *_UNITS, check=False).out.split()
+        require(enabled == ["disabled"] * 3, enabled)
+        inside.shell("getent passwd jpki-appliance jpki-terminal && getent group jpki-clients")
+        row.seen = inside.shell(f"stat --format='%n %A %U' {STATE} /run/jpki-appliance").out
+    with report.step("package", "systemd has nothing to say to the units (systemd-analyze verify)") as row:
+        said = inside.run("systemd-analyze", "verify", "--man=no", *_UNITS)
+        require(not said.out, said.out)
+        row.seen = "no output"
+    with report.step("package", "the demonstration, as nobody, from the installed package") as row:
+        said = inside.run(PROGRAM, "demo", "--json", user="nobody")
+        row.seen = f"status {said.status}, {len(said.out)} characters"
+
+
+def compare_sandboxes(report: Report, site: Site) -> None:
+    """The units' exposure beside that of others on the same machine."""
+    with report.step("sandbox", "exposure by systemd-analyze security, beside others'") as row:
+        figures = {}
+        for unit in (*_UNITS[::2], "pcscd.service", "dbus.service", "systemd-logind.service"):
+            said = site.machine.run("systemd-analyze", "security", "--no-pager", unit, check=False)
+            figures[unit] = float(said.last.split(": ")[-1].split()[0])
+        row.seen = ", ".join(f"{unit} {figure}" for unit, figure in figures.items())
+        require(figures[SERVICE] <= 1.5, figures)
+
+
+def upgrade(report: Report, site: Site, package: Path) -> None:
+    """A newer package over the one that runs."""
+    inside = site.machine
+    with report.step(
+        "upgrade", "a newer package over the running one: same ledger, same configuration"
+    ) as row:
+        before, version = site.ledger_size(), inside.run("dpkg-query", "-Wf", "${Version}", PROGRAM).out
+        configuration, pid = inside.run("sha256sum", CONFIGURATION).out, site.main_pid
+        inside.run("dpkg", "--install", bring(site, package))
+        inside.wait(
+            "serving again", f"curl -sf --max-time 5 --unix-socket {SOCKET} http://localhost/readyz", 90
+        )
+        require(site.main_pid != pid, "the service was not started again")
+        require(inside.run("sha256sum", CONFIGURATION).out == configuration, "the configuration was changed")
+        after = site.ledger_size()
+        require(after == before, f"{before} entries before, {after} after")
+        row.seen = (
+            f"{version} to {inside.run('dpkg-query', '-Wf', '${Version}', PROGRAM).out}, {after} entries"
+        )
+    with report.step("upgrade", "the next authentication is remembered in the same ledger") as row:
+        row.seen = site.require_authenticated()
+        size = site.ledger_size()
+        require(size == after + 2, size)
+        row.seen += f"; {size} entries, verified"
+
+
+def remove(report: Report, site: Site) -> None:
+    """The package goes."""
+    inside = site.machine
+    with report.step(
+        "removal", "remove: nothing runs, nothing is enabled, ledger and configuration stay"
+    ) as row:
+        inside.run("dpkg", "--remove", PROGRAM)
+        require(inside.run("pgrep", "--uid", PROGRAM, check=False).status, "processes are left")
+        inside.shell(
+            f"test ! -e /opt/jpki-appliance && test -e {STATE}/ledger/ledger.sqlite3 && test -e {CONFIGURATION}"
+        )
+        failed = inside.run("systemctl", "list-units", "--no-legend", "jpki-*").out
+        require(not failed, failed)
+        row.seen = "no process, no unit, no /opt/jpki-appliance; ledger and configuration there"
+    with report.step("removal", "purge: the package's own files go, the ledger stays and is named") as row:
+        said = inside.run("dpkg", "--purge", PROGRAM)
+        inside.shell(f"test ! -e {CONFIGURATION} && test -e {STATE}/ledger/ledger.sqlite3")
+        require(f"{STATE} is kept" in said.out, said.out)
+        row.seen = next(line for line in said.out.splitlines() if STATE in line)
+
+
+def require(holds: object, seen: object) -> None:
+    """Raise AssertionError with what was *seen*, unless it *holds*."""
+    if not holds:
+        raise AssertionError(str(seen))

@@ -1,0 +1,209 @@
+"""
+A Debian of its own that boots with systemd, in a container without network (systemd-nspawn).
+
+Its root file system is made once by debootstrap and kept outside the repository; every run gets a copy. Commands are run inside
+by entering its namespaces, so that nothing has to listen there. All of it needs root.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+RELEASE = "bookworm"
+PACKAGES = (
+    *(
+        "systemd",
+        "systemd-sysv",
+        "dbus",
+        "python3",
+        "ca-certificates",
+        "curl",
+        "openssl",
+        "procps",
+        "iproute2",
+    ),
+    *("libpcsclite1", "pcscd", "vsmartcard-vpcd", "softhsm2"),
+)
+_PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "systemd-nspawn": "systemd-container",
+    "script": "bsdutils",
+    "nsenter": "util-linux",
+}
+_BOOT_SECONDS = 120
+_COMMAND_SECONDS = 180
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class MachineError(Exception):
+    """The machine cannot be made, or does not boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command has *out*put, error output included, and its exit *status*."""
+
+    status: int
+    out: str
+
+    @property
+    def last(self) -> str:
+        """The last line."""
+        return self.out.rstrip().rsplit("\n", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A booted Debian: its *root* folder, seen from outside, and its first process."""
+
+    root: Path
+    leader: int
+
+    def run(
+        self, *command: str, user: str | None = None, check: bool = True, entering: str | None = None
+    ) -> Said:
+        """Run *command* inside, as root or as *user* (with the groups it has), *entering* on its standard input."""
+        become = () if user is None else ("runuser", "--user", user, "--")
+        inside = (
+            *("nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--"),
+            *("env", "--ignore-environment", f"PATH={_PATH}", "LC_ALL=C.UTF-8", "HOME=/tmp", *become),
+        )
+        done = subprocess.run(
+            (*inside, *command),
+            input=entering or "",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+        return Said(done.returncode, done.stdout)
+
+    def shell(self, script: str, *, user: str | None = None, check: bool = True) -> Said:
+        """Run a piece of shell inside."""
+        return self.run("sh", "-euc", script, user=user, check=check)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file inside."""
+        file = self.root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+        file.chmod(mode)
+
+    def shown(self, unit: str, what: str) -> str:
+        """Return a property of *unit*."""
+        return self.run("systemctl", "show", "--value", f"--property={what}", unit).out.strip()
+
+    def wait(self, what: str, script: str, seconds: float = 60) -> Said:
+        """Wait until the shell *script* succeeds; *what* is for the message when it does not."""
+        end = time.monotonic() + seconds
+        while True:
+            said = self.shell(script, check=False)
+            if not said.status:
+                return said
+            if time.monotonic() > end:
+                raise AssertionError(f"after {seconds:g} s still not: {what}\n{said.out[-2000:]}")
+            time.sleep(0.2)
+
+
+@contextmanager
+def booted(folder: Path) -> Iterator[Machine]:
+    """Give a machine whose files are below *folder*, and end it."""
+    if os.getuid():
+        raise MachineError("a machine is booted as root only: sudo make system-test")
+    for program, package in _PROGRAMS.items():
+        if shutil.which(program) is None:
+            raise MachineError(f"the program {program} is not installed (Debian package {package})")
+    root = folder / "root"
+    subprocess.run(("cp", "--archive", "--reflink=auto", str(_cached()), str(root)), check=True)
+    name = f"jpki-{os.getpid()}"
+    boot = (
+        f"exec systemd-nspawn --quiet --directory={root} --boot --register=no --keep-unit --private-network"
+        f" --machine={name} --kill-signal=SIGRTMIN+3"
+    )
+    with (folder / "console.log").open("wb") as console:
+        # Without a terminal of its own it loses its output.
+        process = subprocess.Popen(
+            ("script", "--quiet", "--return", "--command", boot, "/dev/null"),
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        machine = Machine(root, _leader(process))
+        machine.wait(
+            "booted", "systemctl is-system-running --wait | grep -E 'running|degraded'", _BOOT_SECONDS
+        )
+        yield machine
+    finally:
+        _end(process)
+
+
+def _cached() -> Path:
+    """Return the root file system that copies are made of; make it if this is the first time."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jpki-appliance"
+    recipe = hashlib.sha256(" ".join((RELEASE, *PACKAGES)).encode()).hexdigest()[:12]
+    root = cache / f"{RELEASE}-{recipe}"
+    if not root.exists():
+        unfinished = root.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        subprocess.run(
+            (
+                *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+                *(RELEASE, str(unfinished)),
+            ),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        unfinished.rename(root)
+    return root
+
+
+def _leader(process: subprocess.Popen[bytes]) -> int:
+    """Return the machine's first process: the great-grandchild, below `script` and systemd-nspawn."""
+    end = time.monotonic() + _BOOT_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        for supervisor in _children(process.pid):
+            for child in _children(supervisor):
+                if _name(child) == "systemd":
+                    return child
+        time.sleep(0.05)
+    raise MachineError("the machine does not boot; its console is in console.log")
+
+
+def _children(process: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _name(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Shut the machine down, and wait until nothing of it is left."""
+    for supervisor in _children(process.pid):
+        os.kill(supervisor, signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        for supervisor in _children(process.pid):
+            os.kill(supervisor, signal.SIGKILL)
+        process.kill()
+        process.wait()

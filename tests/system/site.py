@@ -1,0 +1,210 @@
+"""A clinic's machine: the package's appliance with a SoftHSM token, a test hierarchy and cards on pcscd's virtual readers."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.system.machine import Machine, Said
+
+PROGRAM = "jpki-appliance"
+SERVICE = "jpki-appliance.service"
+SOCKET = "/run/jpki-appliance/appliance.sock"
+CONFIGURATION = "/etc/jpki-appliance/appliance.toml"
+STATE = "/var/lib/jpki-appliance"
+PYTHON = "/opt/jpki-appliance/bin/python"
+RECEPTION, STRANGER, OUTSIDER = "reception", "stranger", "outsider"
+"""May ask; may connect, but is unknown to the configuration; may not even connect."""
+_PORTS = (35963, 35964)
+"""Of the two slots that Debian's vpcd package configures."""
+_PEERS = """
+[[peer]]
+alias = "reception-1"
+role = "reception"
+user = "reception"
+
+[[peer]]
+alias = "ward-3"
+role = "terminal"
+user = "jpki-terminal"
+
+[[peer]]
+alias = "console-1"
+role = "operator"
+user = "root"
+"""
+_LISTS = """
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from appliance.simulator.crl import issue
+from appliance.simulator.people import MUNICIPALITIES
+from appliance.simulator.pki import Hierarchy
+hierarchy = Hierarchy.load(Path("/root/pki"))
+for number, one in enumerate(hierarchy.ca_certificates, start=1):
+    Path(f"/etc/jpki-appliance/authorities/ca-{number}.pem").write_bytes(one.public_bytes(Encoding.PEM))
+Path("/etc/jpki-appliance/authorities/front-root.pem").write_bytes(
+    hierarchy.surface_root_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+for one in MUNICIPALITIES:
+    crl = issue(hierarchy.holders.generations[-1], one, [1], now=datetime.now(UTC), number=1, life=timedelta(days=1))
+    Path(sys.argv[1], f"{one.code}.crl").write_bytes(crl.public_bytes(Encoding.DER))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer: *status* 0 is none at all."""
+
+    status: int
+    body: Any
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is done on *machine* by its administrator and its users."""
+
+    machine: Machine
+
+    # --- setting up -----------------------------------------------------------------------------------------------
+
+    def make_keys(self) -> str:
+        """Make the token as the appliance's user, and encrypt the PIN for the service; return what was said."""
+        folder = f"{STATE}/softhsm"
+        said = self.machine.run(PROGRAM, "hsm", "provision-softhsm", folder, user=PROGRAM)
+        self.machine.shell(
+            f"tr -d '\\n' < {folder}/user.pin |"
+            " systemd-creds encrypt --name=hsm-pin - /etc/credstore.encrypted/jpki-appliance.hsm-pin\n"
+            "head -c 32 /dev/urandom |"
+            " systemd-creds encrypt --name=pseudonym-key - /etc/credstore.encrypted/jpki-appliance.pseudonym-key\n"
+            f"mkdir -p /root/kept && mv {folder}/user.pin {folder}/so.pin /root/kept/"
+        )
+        return said.out
+
+    def configure(self) -> None:
+        """Certify the institution, deliver lists, and complete the package's configuration."""
+        inside = self.machine
+        inside.shell(
+            f"jpki-appliance simulator pki /root/pki --institution-key {STATE}/softhsm/institution.pub.pem\n"
+            "cd /etc/jpki-appliance && mkdir -p authorities keys && cp -r /root/pki/institution .\n"
+            "find institution -name '*key*' ! -name '*.pub*' ! -name '*.cvc' -delete\n"
+            f"cp {STATE}/softhsm/token.pub.pem {STATE}/softhsm/ledger.pub.pem keys/\n"
+            f"install -d -o jpki-appliance -g jpki-appliance {STATE}/revocation {STATE}/revocation/lists"
+        )
+        inside.write("/root/lists.py", _LISTS)
+        inside.run(PYTHON, "-I", "/root/lists.py", f"{STATE}/revocation/lists")
+        inside.shell(
+            f"chmod -R go+rX /etc/jpki-appliance && chown -R {PROGRAM}: {STATE}/revocation\n"
+            "jpki-appliance simulator issue /root/pki /root/pki/second-card\n"
+            f"useradd --user-group {RECEPTION} && useradd {STRANGER} && useradd {OUTSIDER}\n"
+            f"usermod --append --groups jpki-clients {RECEPTION} && usermod -aG jpki-clients {STRANGER}"
+        )
+        self.edit(CONFIGURATION, r"\Z", _PEERS)
+
+    def edit(self, path: str, what: str, instead: str) -> None:
+        """Replace *what* (a pattern) by *instead* in a file."""
+        file = self.machine.root / path.lstrip("/")
+        text, changes = re.subn(what, instead.replace("\\", r"\\"), file.read_text("utf-8"), count=1)
+        if not changes:
+            raise AssertionError(f"{path} has no {what}")
+        file.write_text(text, "utf-8")
+
+    def put_cards(self) -> None:
+        """Put a card on each of the two readers, for as long as the machine runs."""
+        for port, card in zip(_PORTS, ("card", "second-card"), strict=True):
+            self.machine.run(
+                *("systemd-run", f"--unit=card-{port}", "--property=Restart=on-failure"),
+                *(PROGRAM, "simulator", "card", f"/root/pki/{card}", f"--port={port}"),
+            )
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    def ask(
+        self, path: str, *, user: str = RECEPTION, method: str = "GET", body: object = None, seconds: int = 60
+    ) -> Answer:
+        """Ask on the local socket."""
+        said = self.machine.run(
+            *("curl", "--silent", "--show-error", "--max-time", str(seconds), "--unix-socket", SOCKET),
+            *("--request", method, "--write-out", "\n%{http_code}"),
+            *(() if body is None else ("--json", json.dumps(body))),
+            f"http://localhost{path}",
+            user=user,
+            check=False,
+        )
+        text, _, status = said.out.rpartition("\n")
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        return Answer(int(status) if status.isdigit() else 0, body, text or said.out)
+
+    def authenticate(self, desk: str = "desk-1") -> Answer:
+        """Have the card at *desk* authenticated, and wait for the end."""
+        asked = self.ask(
+            "/v1/authentications",
+            method="POST",
+            body={
+                "desk": desk,
+                "mode": "pinless",
+                "identity_check": {"method": "face", "device": "reader-1"},
+            },
+        )
+        if asked.status != 201:
+            return asked
+        for _ in range(3):
+            told = self.ask(f"/v1/authentications/{asked.body['id']}?wait=20")
+            if told.body is None or told.body.get("state") != "running":
+                return told
+        return told
+
+    def require_authenticated(self, desk: str = "desk-1") -> str:
+        """Authenticate; return what the result says of it."""
+        told = self.authenticate(desk)
+        if told.body is None or told.body.get("state") != "authenticated":
+            raise AssertionError(f"{told.status} {told.text[:1500]}")
+        claims = told.body["claims"]
+        return f"authenticated, {claims['mode']}, {claims['assurance']}, log {claims['log']['index']}"
+
+    def command(self, *arguments: str) -> Said:
+        """Run the program as the service's user, with the service's configuration where it is asked for."""
+        return self.machine.run(PROGRAM, *arguments, user=PROGRAM, check=False)
+
+    def ledger_size(self) -> int:
+        """Return how many entries the ledger has; raise where it does not verify."""
+        said = self.command("ledger", "--config", CONFIGURATION, "verify")
+        if said.status:
+            raise AssertionError(said.out)
+        found = re.search(r"\d+", said.out)
+        if found is None:
+            raise AssertionError(said.out)
+        return int(found[0])
+
+    # --- the unit -------------------------------------------------------------------------------------------------
+
+    def drop_in(self, name: str, text: str, unit: str = SERVICE) -> None:
+        """Add a drop-in."""
+        self.machine.write(f"/etc/systemd/system/{unit}.d/{name}.conf", text)
+        self.machine.run("systemctl", "daemon-reload")
+
+    def no_drop_in(self, name: str, unit: str = SERVICE) -> None:
+        """Take it away."""
+        (self.machine.root / f"etc/systemd/system/{unit}.d/{name}.conf").unlink()
+        self.machine.run("systemctl", "daemon-reload")
+
+    @property
+    def main_pid(self) -> str:
+        """The service's main process, by its number inside."""
+        return self.machine.shown(SERVICE, "MainPID")
+
+    def journal(self, unit: str = SERVICE, lines: int = 15) -> str:
+        """Return the unit's last lines in the journal."""
+        return self.machine.run(
+            "journalctl", "--unit", unit, f"--lines={lines}", "--output=cat", check=False
+        ).out
+
+
+def folder_of_tests() -> Path:
+    """Return where the programs are that are brought into the machine."""
+    return Path(__file__).parent
