@@ -16,13 +16,15 @@ from appliance.catalogue import Language
 from appliance.cli import language
 from appliance.cli.choice import Choice
 from appliance.cli.terminal_view import StatusView
+from appliance.hsm.worker.hardening import conceal
 from appliance.terminals.agent import settings
 from appliance.terminals.agent.backoff import Backoff
 from appliance.terminals.agent.keyboard import Keyboard
+from appliance.terminals.agent.node import Address
 from appliance.terminals.agent.session import AskPin
 from appliance.terminals.agent.settings import PinEntry, TerminalConfiguration
 from appliance.terminals.agent.status import Show
-from appliance.terminals.agent.terminal import Address, Terminal
+from appliance.terminals.agent.terminal import Terminal
 
 _WIDTH: Final = 120
 _SOCKET_URL: Final = "ws://appliance/v1/terminal"
@@ -48,6 +50,7 @@ def terminal(path: Path, entry: PinEntry | None, spoken: Language | None) -> Non
     is taken from the holder here, goes into the card, and nowhere else. Runs until it is interrupted, whatever
     becomes of the appliance.
     """
+    conceal()
     configuration = settings.load(path)
     entry = entry or configuration.settings.pin.entry
     console = Console(highlight=False)
@@ -62,12 +65,11 @@ def terminal(path: Path, entry: PinEntry | None, spoken: Language | None) -> Non
 async def _run(configuration: TerminalConfiguration, entry: PinEntry, ask: AskPin, show: Show) -> None:
     """Run the terminal until a signal ends it."""
     appliance, scenarios = configuration.settings.appliance, configuration.settings.scenarios
+    tls = configuration.tls()
     this = Terminal(
-        address=Address(
-            appliance.url or _SOCKET_URL,
-            configuration.tls(),
-            None if appliance.socket is None else str(configuration.path(appliance.socket)),
-        ),
+        addresses=[Address(url, tls) for url in appliance.urls]
+        if appliance.socket is None
+        else [Address(_SOCKET_URL, socket=str(configuration.path(appliance.socket)))],
         desks=configuration.desks(entry),
         profile=configuration.profile(),
         # Which moment of the pause is drawn is no secret.

@@ -63,6 +63,8 @@ class StatusView:
         words = [self._say(f"terminal-link-{status.link}")]
         if status.terminal is not None:
             words.append(f"{self._say('terminal-name')} {status.terminal}")
+        if status.link is Link.CONNECTED and status.nodes > 1:
+            words.append(f"{self._say('terminal-nodes')} {status.connected}/{status.nodes}")
         if status.link is Link.AWAY:
             words += [f"({self._known(status.code) or status.reason})"]
             words += [f"{self._say('terminal-next')} {status.seconds:.0f}"]

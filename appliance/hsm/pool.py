@@ -7,7 +7,7 @@ gets its answer is told in `dispatch`, how workers come and go in `crew`.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +33,10 @@ from appliance.hsm.messages import (
 )
 from appliance.hsm.observer import Observer, Unobserved
 from appliance.hsm.place import Hsm
+
+
+async def _at_once() -> None:
+    """Nobody has to turn to anything."""
 
 
 class Pool:
@@ -107,12 +111,15 @@ class Pool:
         self._dispatch.close()
         await asyncio.gather(*(crew.ended() for crew in self._dispatch.all))
 
-    async def reconfigure(self, hsms: Sequence[Hsm]) -> None:
+    async def reconfigure(
+        self, hsms: Sequence[Hsm], taken_over: Callable[[], Awaitable[None]] = _at_once
+    ) -> None:
         """
         Take over new set-ups, or other HSMs, while requests are served; raise as `start` does, changing nothing.
 
-        Workers with the new set-ups are started first. Then the old ones finish what they have, go on for as long as
-        a request may take with keys that only they hold, and end.
+        Workers with the new set-ups are started first. From then on both are there: *taken_over* has callers turn to
+        the new keys, and is waited for. Then the old ones finish what they have, go on for as long as a request may
+        take with keys that only they hold, and end.
         """
         async with self._reconfiguring:
             new = tuple(map(self._crew, hsms))
@@ -122,6 +129,7 @@ class Pool:
                 await _end(new)
                 raise
             leaving = self._dispatch.succeed(new)
+            await taken_over()
             await asyncio.sleep(self._limits.sign)
             for crew in leaving:
                 await crew.drained()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias
 
+from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.terminals.messages import Mode
 from appliance.terminals.places import DeskState
 
@@ -47,6 +48,12 @@ class Stage(StrEnum):
     TALKING = "talking"
     WAITING_FOR_PIN = "waiting-for-pin"
 
+    @classmethod
+    def of(cls, exchange: Exchange) -> "Stage":
+        """Return the stage at which *exchange* is done."""
+        asks = any(isinstance(step, VerifyHolder) for step in exchange.steps)
+        return cls.WAITING_FOR_PIN if asks else cls.TALKING
+
 
 Progress: TypeAlias = Callable[[Stage], None]
 
@@ -58,7 +65,7 @@ class RelayObserver(Protocol):
         """Take note that *terminal* is connected."""
 
     def disconnected(self, terminal: str, code: str | None) -> None:
-        """Take note that *terminal* is gone: for one of our error codes, or by itself."""
+        """Take note that *terminal* is gone: for one of our error codes, None where it left by itself."""
 
     def refused(self, terminal: str, code: str) -> None:
         """Take note that a connection of *terminal* was not taken."""

@@ -1,18 +1,35 @@
 """The WebSocket under a terminal's connection: frames in, frames out, and goodbye."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from appliance.errors import ApplianceError, TerminalFlooding, TerminalLost, TerminalMessageInvalid
+from appliance.errors import (
+    ApplianceError,
+    TerminalFlooding,
+    TerminalLost,
+    TerminalMessageInvalid,
+    TerminalProtocolViolated,
+    TerminalsFull,
+    TerminalSigningOff,
+)
 from appliance.terminals import messages
 from appliance.terminals.messages import CloseCode, FromAppliance
 
 GOODBYE_SECONDS: Final = 2.0
 _MOST_UNSENT: Final = 64
+
+_CLOSE_CODES: Final[Mapping[type[ApplianceError], CloseCode]] = {
+    TerminalLost: CloseCode.DONE,
+    TerminalMessageInvalid: CloseCode.MESSAGE_INVALID,
+    TerminalProtocolViolated: CloseCode.VIOLATED,
+    TerminalFlooding: CloseCode.FLOODING,
+    TerminalSigningOff: CloseCode.SIGNING_OFF,
+    TerminalsFull: CloseCode.GOING_AWAY,
+}
 
 
 class Line:
@@ -109,3 +126,9 @@ async def next_frame(socket: web.WebSocketResponse, unasked: Callable[[], None])
                 unasked()
             case _:
                 return None
+
+
+def close_code(error: ApplianceError) -> CloseCode:
+    """Return the code with which a connection is closed that *error* has ended."""
+    late = isinstance(error.__cause__, TimeoutError)
+    return CloseCode.HELLO_LATE if late else _CLOSE_CODES[type(error)]

@@ -57,8 +57,12 @@ Alias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
 SessionId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 """128 random bits of the appliance's."""
 Nonce = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
-Hex = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9A-F]{2})+\Z", max_length=LARGEST_ANSWER)]
-"""Bytes. Upper case only: one text for one value."""
+Hex = Annotated[str, msgspec.Meta(min_length=2, max_length=LARGEST_ANSWER)]
+"""
+Bytes. Upper case only: one text for one value.
+
+What has such a member checks it (`require_hex`): a pattern would take ten times as long, for the longest of all texts.
+"""
 StatusText = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{4}\Z")]
 Text = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,200}\Z")]
 """For people: printable ASCII."""
@@ -78,6 +82,16 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What stands inside a frame."""
+
+
+def require_hex(text: str) -> None:
+    """Raise ValueError where *text* is not the one hexadecimal form of some bytes. It is not repeated: it is personal."""
+    try:
+        octets = bytes.fromhex(text)
+    except ValueError as error:
+        raise ValueError("a text is not hexadecimal") from error
+    if octets.hex().upper() != text:
+        raise ValueError("a text is not hexadecimal in upper case")
 
 
 class PinEntry(StrEnum):
@@ -203,6 +217,10 @@ class Responses(_Message, frozen=True, tag="responses"):
     seq: Sequence
     responses: Annotated[tuple[Hex, ...], msgspec.Meta(min_length=1, max_length=MOST_STEPS)]
 
+    def __post_init__(self) -> None:
+        for text in self.responses:
+            require_hex(text)
+
     def __repr__(self) -> str:
         """Show how many there are; what a card answers is personal."""
         return f"Responses(session={self.session!r}, seq={self.seq}, {len(self.responses)} responses)"
@@ -275,6 +293,8 @@ class ScenarioStep(_Part, frozen=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if (self.command is None) is (self.verify_holder is None):
             raise ValueError("a step is either a command or verify_holder")
+        if self.command is not None:
+            require_hex(self.command)
         if list(self.expect) != sorted(set(self.expect)):
             raise ValueError("expected status words stand once each, in ascending order")
 

@@ -11,8 +11,9 @@ task and no other, and no timer but the heartbeat's.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +21,7 @@ from typing import Final
 from aiohttp import web
 
 from appliance.card.apdu import Response
-from appliance.card.dialogue import Exchange, VerifyHolder
+from appliance.card.dialogue import Exchange
 from appliance.errors import (
     ApplianceError,
     CardAbsent,
@@ -32,7 +33,6 @@ from appliance.errors import (
     TerminalAbsent,
     TerminalFlooding,
     TerminalLost,
-    TerminalMessageInvalid,
     TerminalProtocolViolated,
     TerminalsFull,
     TerminalSigningOff,
@@ -47,7 +47,7 @@ from appliance.terminals.desks import (
     Unobserved,
     Work,
 )
-from appliance.terminals.line import GOODBYE_SECONDS, Line, next_frame
+from appliance.terminals.line import GOODBYE_SECONDS, Line, close_code, next_frame
 from appliance.terminals.messages import (
     LARGEST_FRAME,
     SUBPROTOCOL,
@@ -60,9 +60,11 @@ from appliance.terminals.messages import (
     Welcome,
 )
 from appliance.terminals.pace import Pace
-from appliance.terminals.places import Place, Session, Terms
+from appliance.terminals.places import DeskState, Place, Session, Terms
 from appliance.terminals.remote import Connection, RemoteCard
 from appliance.terminals.signing import ScenarioSigner
+
+_LOG = logging.getLogger(__name__)
 
 _CONNECT_BURST, _CONNECT_RATE = 6, 0.2
 """Connections of one terminal: more in a row are two terminals with one certificate, or one that does not wait."""
@@ -125,7 +127,7 @@ class Relay:
         try:
             terminal = self._admit(request, socket, alias)
         except ApplianceError as error:
-            self._observer.refused(alias, error.code)
+            self._refuse(alias, error.code)
             raise
         self._open += 1
         try:
@@ -156,8 +158,7 @@ class Relay:
             line.read_through()
             if error is not None:
                 line.post(ApplianceProblem(code=error.code, detail=error.detail[:200]))
-                late = isinstance(error.__cause__, TimeoutError)
-                line.leave(CloseCode.HELLO_LATE if late else _CLOSE_CODES[type(error)])
+                line.leave(close_code(error))
             if line.goodbye is not None:
                 await asyncio.wait({line.goodbye})
         finally:
@@ -177,13 +178,13 @@ class Relay:
         except ApplianceError as error:
             code = error.code
             if connection is None:
-                self._observer.refused(alias, code)
+                self._refuse(alias, code)
             else:
                 connection.lose(error)
             return error
         finally:
             if connection is not None:
-                self._disconnected(alias, terminal, connection, code)
+                self._disconnected(terminal, connection, code)
         return None
 
     async def _hello(self, socket: web.WebSocketResponse) -> Hello:
@@ -227,26 +228,29 @@ class Relay:
             )
         )
         self._observer.connected(alias)
+        _LOG.info("terminal connected terminal=%s", alias)
         return connection
 
-    def _disconnected(
-        self, alias: str, terminal: _Terminal, connection: Connection, code: str | None
-    ) -> None:
-        connection.lose(TerminalLost(f"the connection to '{alias}' ended"))
-        self._observer.disconnected(
-            alias, code or (None if connection.lost is None else connection.lost.code)
-        )
+    def _refuse(self, alias: str, code: str) -> None:
+        self._observer.refused(alias, code)
+        _LOG.info("terminal refused terminal=%s code=%s", alias, code)
+
+    def _disconnected(self, terminal: _Terminal, connection: Connection, code: str | None) -> None:
+        """Take note that *connection* has ended, unless that is known."""
+        connection.lose(TerminalLost(f"the connection to '{connection.alias}' ended"))
         if terminal.connection is connection:
             terminal.connection, terminal.line, terminal.since = None, None, self._clock()
+            self._observer.disconnected(connection.alias, code)
+            _LOG.info("terminal disconnected terminal=%s code=%s", connection.alias, code or "-")
         self._changed.set()
 
-    def _let_go(self, terminal: _Terminal, code: CloseCode, why: str) -> None:
+    def _let_go(self, terminal: _Terminal, close_with: CloseCode, why: str) -> None:
         """End the terminal's connection, if it has one; its sessions end with TerminalLost at once."""
         connection, line = terminal.connection, terminal.line
-        terminal.connection = terminal.line = None
         if connection is not None and line is not None:
             connection.lose(TerminalLost(why))
-            task = line.leave(code)
+            self._disconnected(terminal, connection, TerminalLost.code)
+            task = line.leave(close_with)
             self._goodbyes.add(task)
             task.add_done_callback(self._goodbyes.discard)
 
@@ -259,6 +263,13 @@ class Relay:
             for alias, terminal in sorted(self._terminals.items())
             for reader, place in sorted(terminal.places.items())
         )
+
+    def state(self, desk: str) -> DeskState | None:
+        """Return how *desk* is; None where no terminal has it."""
+        alias, _, reader = desk.partition(".")
+        terminal = self._terminals.get(alias)
+        place = None if terminal is None else terminal.places.get(reader)
+        return None if place is None else place.shown
 
     def terminals(self) -> tuple[TerminalStatus, ...]:
         """Return how the terminals are that have ever been connected, in the order of their names."""
@@ -299,7 +310,7 @@ class Relay:
             yield RemoteCard(
                 connection,
                 session,
-                lambda exchange: progress(_stage(exchange)),
+                lambda exchange: progress(Stage.of(exchange)),
                 lambda exchange, answers, seconds: self._observer.exchanged(
                     connection.alias, _statuses(exchange, answers), seconds
                 ),
@@ -381,23 +392,8 @@ class Relay:
         self._changed.set()
 
 
-_CLOSE_CODES: Final[Mapping[type[ApplianceError], CloseCode]] = {
-    TerminalLost: CloseCode.DONE,
-    TerminalMessageInvalid: CloseCode.MESSAGE_INVALID,
-    TerminalProtocolViolated: CloseCode.VIOLATED,
-    TerminalFlooding: CloseCode.FLOODING,
-    TerminalSigningOff: CloseCode.SIGNING_OFF,
-    TerminalsFull: CloseCode.GOING_AWAY,
-}
-
-
 def _nothing_before() -> None:
     raise TerminalProtocolViolated("a terminal introduces itself first")
-
-
-def _stage(exchange: Exchange) -> Stage:
-    asks = any(isinstance(step, VerifyHolder) for step in exchange.steps)
-    return Stage.WAITING_FOR_PIN if asks else Stage.TALKING
 
 
 def _statuses(exchange: Exchange, answers: Sequence[Response]) -> list[tuple[str, int]]:

@@ -265,7 +265,7 @@ class Connection:
 
     def lose(self, error: ApplianceError) -> None:
         """End everything: the connection is gone, or is not to be believed any more, as *error* says."""
-        self.lost = self.lost or error
+        self.lost, self.stale = self.lost or error, False
         for session in tuple(self._sessions.values()):
             session.phase = Phase.OVER
             session.fail(self.lost)
@@ -281,7 +281,7 @@ class Connection:
             session.place.session = None
             session.place.look(self._clock())
         name = session.start.session
-        del self._sessions[name]
+        self._sessions.pop(name, None)
         if session.phase is not Phase.OVER:
             # The newest stands last: of those that are left, the oldest is dropped first.
             self._sessions[name] = session

@@ -5,6 +5,7 @@ Pure. Whatever no terminal working by the rules would answer is told apart here,
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from appliance.card.apdu import Command, CommandMalformed, Response
@@ -22,6 +23,8 @@ from appliance.terminals.messages import (
 
 LARGEST_SCENARIO: Final = 11_000
 """Characters of a scenario's steps, as written: signed, it still fits into what the HSM's worker takes."""
+_SELECT: Final = 0xA4
+"""INS of SELECT."""
 _STEP_OVERHEAD: Final = 100
 """Characters around a step's name, its command and one expected status word. More than there are."""
 
@@ -73,11 +76,21 @@ def scenario(session: str, seq: int, deadline_ms: int, exchange: Exchange) -> Sc
 
 
 def _step(step: Step | VerifyHolder) -> ScenarioStep:
+    if isinstance(step, Step) and (step.command.ins == _SELECT or not step.command.data):
+        return _known_step(step)
+    return _written_step(step)
+
+
+def _written_step(step: Step | VerifyHolder) -> ScenarioStep:
     expect = tuple(f"{status:04X}" for status in sorted(step.expect))
     if isinstance(step, Step):
         return ScenarioStep(name=step.name, expect=expect, command=_hex(step.command.to_bytes()))
     asked = HolderVerification(header=_hex(step.header), digits=step.digits)
     return ScenarioStep(name=step.name, expect=expect, verify_holder=asked)
+
+
+_known_step = lru_cache(maxsize=256)(_written_step)
+"""For steps that are the same with every card. Others hold what is one card's, and are not kept."""
 
 
 def exchange_of(said: Scenario) -> Exchange:

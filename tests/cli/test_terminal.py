@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +28,7 @@ from appliance.simulator.pki import Hierarchy
 from appliance.terminals.messages import Abort, Mode, Outcome, PinEntry, Result
 from tests.cli.conftest import run
 from tests.pcsc import lying_on
-from tests.terminals.far_side import PATIENCE, SESSION, FarSide, far_side
+from tests.terminals.agent.far_side import PATIENCE, SESSION, FarSide, far_side
 
 PROFILE = shipped("jpki-reference")
 EXAMPLE = shipped_file("terminal.toml").read_text("utf-8")
@@ -211,4 +212,19 @@ def test_what_is_wrong_with_the_configuration_is_said(tmp_path: Path) -> None:
     path.write_text(EXAMPLE.replace("[pin]", "[pin]\npassword = 1"), "utf-8")
     wrong = run("terminal", "--config", str(path))
     assert (wrong.returncode, "password" in wrong.stderr) == (78, True)
+    path.write_text(EXAMPLE, "utf-8")
+    command = (
+        sys.executable,
+        "-m",
+        "appliance",
+        "terminal",
+        "--config",
+        str(path),
+        "--pin-entry",
+        "keyboard",
+    )
+    mute = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
+    )
+    assert (mute.returncode, "pin.entry" in mute.stderr) == (78, True)
     assert run("terminal").returncode == 2

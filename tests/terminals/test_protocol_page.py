@@ -16,7 +16,7 @@ from appliance.card.dialogue import Exchange, InstitutionSignature, VerifyHolder
 from appliance.card.nonce import Nonce
 from appliance.card.profile import shipped
 from appliance.errors import TerminalMessageInvalid
-from appliance.terminals import messages
+from appliance.terminals import messages, scenarios
 from appliance.terminals.messages import (
     Card,
     CloseCode,
@@ -110,13 +110,13 @@ def test_the_session_is_what_our_own_dialogue_says() -> None:
     dialogue = jpki.pinless(PROFILE, chain, nonce)
     said = [messages.decode_from_appliance(frame) for who, frame in FRAMES if who == "A"]
     heard = [messages.decode_from_terminal(frame) for who, frame in FRAMES if who == "T"]
-    scenarios = [one for one in said if isinstance(one, Scenario)]
+    asked = [one for one in said if isinstance(one, Scenario)]
     answers = [one for one in heard if isinstance(one, Responses)]
-    assert len(scenarios) == len(answers) == 2
-    proving = scenarios.exchange_of(scenarios[1]).steps[0]
+    assert len(asked) == len(answers) == 2
+    proving = scenarios.exchange_of(asked[1]).steps[0]
     assert not isinstance(proving, VerifyHolder)
     request = next(dialogue)
-    assert request == scenarios.exchange_of(scenarios[0])
+    assert request == scenarios.exchange_of(asked[0])
     challenge = dialogue.send(scenarios.answers_of(request, answers[0]))
     assert isinstance(challenge, InstitutionSignature)
     leaf_key = chain.leaf.body.public_key
@@ -124,7 +124,7 @@ def test_the_session_is_what_our_own_dialogue_says() -> None:
     request = dialogue.send(proving.command.data)
     assert isinstance(request, Exchange)
     (part,) = scenarios.batches(request)
-    assert scenarios.scenario(scenarios[1].session, 1, scenarios[1].deadline_ms, part) == scenarios[1]
+    assert scenarios.scenario(asked[1].session, 1, asked[1].deadline_ms, part) == asked[1]
     with pytest.raises(StopIteration) as ended:
         dialogue.send(scenarios.answers_of(part, answers[1]))
     proof: jpki.HolderProof = ended.value.value

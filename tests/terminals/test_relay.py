@@ -42,6 +42,7 @@ from appliance.errors import (
     TerminalProtocolViolated,
     WrongMode,
 )
+from appliance.hsm.worker.admission import ScenarioAdmission
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.keys import sign_message
 from appliance.simulator.people import AOBA, Person, made_up
@@ -71,6 +72,7 @@ from appliance.terminals.places import Terms
 from appliance.terminals.relay import Relay
 from appliance.terminals.remote import MOST_LEFT
 from appliance.terminals.signing import ScenarioSigner
+from appliance.trust.jwk import thumbprint
 from tests.simulator.conversation import Institution
 from tests.terminals.wire import NONCE, R1, Served, Wire, hello, play, served, session, unmoved, work
 
@@ -177,7 +179,8 @@ async def test_a_pinless_authentication_takes_two_round_trips(
     assert heard == {"Start": 1, "Scenario": 2, "Result": 1}
     assert stages == [Stage.TALKING, Stage.TALKING]
     assert ("sign", 0x9000) in seen.answers
-    assert seen.told == [("connected", "t1"), ("disconnected", "t1", "terminal_lost")]
+    assert seen.told[0] == ("connected", "t1")
+    assert [told[:2] for told in seen.told] == [("connected", "t1"), ("disconnected", "t1")]
 
 
 async def test_the_start_and_the_first_scenario_go_together(institution: Institution) -> None:
@@ -602,7 +605,8 @@ async def test_a_terminal_that_does_not_read_is_given_up() -> None:
 
 async def test_the_same_terminal_takes_over() -> None:
     """A new connection of one identity ends the old one, with its sessions; the desk serves on."""
-    async with served(relay()) as there:
+    seen = Seen()
+    async with served(relay(observer=seen)) as there:
         old = await there.terminal()
         task = asyncio.create_task(held(there))
         said = await asked(old)
@@ -610,6 +614,12 @@ async def test_the_same_terminal_takes_over() -> None:
         with pytest.raises(TerminalLost):
             await task
         assert await old.closed() == CloseCode.REPLACED
+        # Whoever counts them never sees the new one gone with the old.
+        assert seen.told == [
+            ("connected", "t1"),
+            ("disconnected", "t1", "terminal_lost"),
+            ("connected", "t1"),
+        ]
         assert there.states() == {"card"}
         task = asyncio.create_task(held(there, 2))
         await new.say(answer(await asked(new)))
@@ -682,9 +692,11 @@ async def test_what_waits_has_no_tasks_of_its_own() -> None:
 
 
 def signer(key: ec.EllipticCurvePrivateKey) -> ScenarioSigner:
-    """Return what signs scenarios with *key*, as the HSM would."""
+    """Return what signs scenarios with *key*, as the HSM would: what its worker lets through, and nothing else."""
+    admission = ScenarioAdmission("https://appliance.test", thumbprint(key.public_key()))
 
     async def sign(signing_input: bytes) -> bytes:
+        admission.admit(signing_input)
         return key.sign(signing_input, ec.ECDSA(hashes.SHA256()))
 
     return ScenarioSigner("https://appliance.test", key.public_key(), sign, lambda: datetime.now(UTC))
@@ -754,11 +766,16 @@ async def test_draining_lets_the_running_ones_end() -> None:
 
 
 async def test_draining_ends_in_time() -> None:
-    """What is not over when the time is up ends with TerminalLost."""
+    """What is not over when the time is up ends with TerminalLost, whatever else has been at the same terminal."""
     async with served(relay()) as there:
-        wire = await there.terminal()
+        wire = await there.terminal(said=hello(R1, Reader(alias="r2")))
         task = asyncio.create_task(held(there))
         await asked(wire)
+        for number in (2, 3):
+            other = asyncio.create_task(held(there, number, desk="t1.r2"))
+            await echo(wire)
+            await other
+            await wire.hear(Result)
         draining = asyncio.create_task(there.relay.drain(0.01))
         with pytest.raises(TerminalLost):
             await task

@@ -8,10 +8,15 @@ _PR_SET_DUMPABLE = 4
 
 
 def harden() -> None:
-    """Keep the PIN and what the module holds out of core files and other processes' reach."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Not in the standard library: without it, a process of the same user may attach and read memory. Where
-    # it is refused the worker is no worse off than any other process.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    """Keep the PIN and what the module holds to this process, and leave its end to whoever started it."""
+    conceal()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
+
+
+def conceal() -> None:
+    """Keep what is in memory out of core files and other processes' reach."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Not in the standard library: without it, a process of the same user may attach and read memory. Where
+    # it is refused the process is no worse off than any other.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -21,12 +21,12 @@ class Backoff:
     random: Callable[[], float]
     _bound: float = 0.0
 
-    def pause(self, at_least: float = 0.0) -> float:
-        """Return the next pause; *at_least* is what the appliance asked for, as far as it is reasonable."""
+    def pause(self, about: float = 0.0) -> float:
+        """Return the next pause; *about* so long is what the appliance asked for, as far as that is reasonable."""
         self._bound = min(self.longest, max(self.shortest, _FACTOR * self._bound))
-        lowest = self.shortest / 2
-        drawn = lowest + self.random() * (self._bound - lowest)
-        return drawn + min(max(at_least, 0.0), self.longest)
+        drawn, lowest = self.random(), self.shortest / 2
+        asked = min(max(about, 0.0), self.longest)
+        return lowest + drawn * (self._bound - lowest) + asked * (0.5 + drawn)
 
     def succeeded(self) -> None:
         """Begin with short pauses again."""

@@ -93,13 +93,20 @@ class _Parted(Exception):
 
 @dataclass(slots=True)
 class Connection:
-    """A connection on *socket*, which has just been opened; *pinned* are the keys of signed scenarios, None for any."""
+    """
+    A connection on *socket*, which has just been opened, to one *node* of the appliance.
+
+    *pinned* are the keys of signed scenarios, None for any. *fellows* are the terminal's connections to all nodes: a
+    reader that one of them has is nobody else's.
+    """
 
     socket: aiohttp.ClientWebSocketResponse
     equipment: Equipment
     places: Places
     hello: Hello
     pinned: Sequence[ec.EllipticCurvePublicKey] | None
+    node: int = 0
+    fellows: "Sequence[Connection]" = ()
     _welcome: Welcome | None = None
     _verifier: Verifier | None = None
     _sessions: dict[str, tuple[Session, "asyncio.Task[None]"]] = field(default_factory=dict)
@@ -122,8 +129,9 @@ class Connection:
             welcome = await self._await_welcome()
             if self.hello.require_signed:
                 self._verifier = Verifier.of(self.pinned, welcome, self.hello.nonce)
-            self.equipment.board.link(Link.CONNECTED, terminal=welcome.terminal)
+            self.equipment.board.link(Link.CONNECTED, node=self.node, terminal=welcome.terminal)
             self._announcing = asyncio.create_task(self._announce())
+            self._announcing.add_done_callback(_report)
             await self._listen()
         except _Parted as end:
             parting = end.parting
@@ -152,6 +160,15 @@ class Connection:
                     session.card_put_on()
                 else:
                     session.card_gone()
+
+    def holds(self, reader: str) -> bool:
+        """Return whether a session is under way at *reader*."""
+        return any(session.start.reader == reader for session, _ in self._sessions.values())
+
+    def leaving(self, reader: str) -> "asyncio.Task[None] | None":
+        """Return the task of a session that was ended, and may not have let go of the card on *reader* yet."""
+        task = self._leaving.get(reader)
+        return None if task is None or task.done() else task
 
     async def send(self, message: FromTerminal) -> None:
         """Send *message*, or raise TerminalLost."""
@@ -252,7 +269,7 @@ class Connection:
         refusal: TerminalCode | None = None
         if start.reader not in {reader.alias for reader in self.hello.readers}:
             refusal = TerminalCode.READER_ABSENT
-        elif any(session.start.reader == start.reader for session, _ in self._sessions.values()):
+        elif any(one.holds(start.reader) for one in (self, *self.fellows)):
             refusal = TerminalCode.READER_BUSY
         if refusal is not None:
             self._ended.append(start.session)
@@ -261,7 +278,8 @@ class Connection:
         session = Session(start, self.equipment, self.send, self.places.look, self._verifier)
         if self.places[start.reader].state is CardState.PRESENT:
             session.card_put_on()
-        before = self._leaving.get(start.reader)
+        leaving = (one.leaving(start.reader) for one in (self, *self.fellows))
+        before = next((one for one in leaving if one is not None), None)
         task = asyncio.create_task(_run(session, before))
         self._sessions[start.session] = session, task
         task.add_done_callback(lambda task: self._over(start.session, task))
@@ -295,12 +313,7 @@ class Connection:
         """Take note that *task*, which served *session*, is at its end."""
         self._forget(session)
         self.places.look()
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, TerminalLost):
-            # A bug of ours: said loudly, and the card was let go of. The appliance gives the session up by its deadline.
-            task.get_loop().call_exception_handler(
-                {"message": "a session failed", "exception": error, "task": task}
-            )
+        _report(task)
 
     def _is_busy(self, reader: str) -> bool:
         return any(session.busy for session, _ in self._sessions.values() if session.start.reader == reader)
@@ -311,8 +324,9 @@ class Connection:
         tasks = {task for _, task in sessions} | set(self._leaving.values())
         if self._announcing is not None:
             tasks.add(self._announcing)
-        for name, (session, _) in tuple(self._sessions.items()):
+        for name, (session, task) in tuple(self._sessions.items()):
             self.equipment.board.place(session.start.reader, Place.IDLE)
+            self._leaving[session.start.reader] = task
             self._forget(name)
         for task in tasks:
             task.cancel()
@@ -324,6 +338,15 @@ class Connection:
             async with asyncio.timeout(2 * CLOSE_SECONDS):
                 await self.socket.close(code=close_code)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    """Tell the loop where *task* failed by a bug of ours: sessions and connections end, and nobody else would hear of it."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, TerminalLost):
+        task.get_loop().call_exception_handler(
+            {"message": "a task of the terminal failed", "exception": error, "task": task}
+        )
 
 
 async def _run(session: Session, before: "asyncio.Task[None] | None") -> None:

@@ -121,6 +121,8 @@ class Session:
         What breaks the protocol raises TerminalProtocolViolated or TerminalMessageInvalid; what this terminal will not do
         ends the session.
         """
+        # A card that has left, or had another one put in its place, is the end of its session.
+        card = (card or self._connected) and self._phase is not TerminalPhase.GONE
         self.move(TerminalMove.SCENARIO)
         arrived = self._loop.time()
         try:
@@ -135,7 +137,7 @@ class Session:
         else:
             seconds = min(scenario.deadline_ms / 1_000, LONGEST_SCENARIO)
             self._tasks.put_nowait(_Task(exchange, scenario.seq, arrived + seconds))
-            if not (card or self._connected):
+            if not card:
                 self._fail(CardRemoved("the card was taken away"))
 
     def card_put_on(self) -> None:

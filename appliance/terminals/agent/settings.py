@@ -25,6 +25,8 @@ from appliance.terminals.transport import Extended
 from appliance.terminals.view import Desk
 
 _PROFILE_FILE: Final = ".toml"
+_MOST_NODES: Final = 8
+_Url: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^wss://[!-~]{1,512}$")]
 _Pause: TypeAlias = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
 
 
@@ -55,7 +57,8 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class ApplianceSettings(_Section, frozen=True, kw_only=True):
     """Where the appliance is, and how it is called again when it does not answer."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^wss://[!-~]{1,512}$")] | None = None
+    url: _Url | Annotated[tuple[_Url, ...], msgspec.Meta(min_length=1, max_length=_MOST_NODES)] | None = None
+    """Of several nodes, each one's: the terminal is connected to all of them."""
     socket: str | None = None
     """The appliance's Unix socket, where it runs on the same machine."""
     authorities: str | None = None
@@ -72,8 +75,21 @@ class ApplianceSettings(_Section, frozen=True, kw_only=True):
         tls = (self.authorities, self.certificate, self.key_file)
         if any((one is None) is (self.url is not None) for one in tls):
             raise ValueError("authorities, certificate and key_file go with url, all three of them")
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("a node is named twice")
         if self.longest_pause_seconds < self.shortest_pause_seconds:
             raise ValueError("longest_pause_seconds is under shortest_pause_seconds")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The nodes' addresses on the network."""
+        match self.url:
+            case None:
+                return ()
+            case str(url):
+                return (url,)
+            case urls:
+                return urls
 
 
 class ScenarioSettings(_Section, frozen=True, kw_only=True):

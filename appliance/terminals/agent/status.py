@@ -48,7 +48,7 @@ class ReaderLine:
 class Status:
     """
     Everything at once. *reason* says in English why the appliance is away, *code* is that of an error, where there is
-    one, and *seconds* how long until the next attempt.
+    one, and *seconds* how long until the next attempt. Of several *nodes*, one that is *connected* is enough.
     """
 
     link: Link = Link.CONNECTING
@@ -57,6 +57,8 @@ class Status:
     code: str | None = None
     reason: str = ""
     seconds: float = 0.0
+    nodes: int = 1
+    connected: int = 0
     readers: Mapping[str, ReaderLine] = field(default_factory=dict)
 
 
@@ -67,25 +69,52 @@ def show_nobody(_status: Status) -> None:
     """Show nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _NodeLink:
+    """How it stands with one node; members as in `Status`."""
+
+    link: Link = Link.CONNECTING
+    terminal: str | None = None
+    code: str | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+
+_TELLING: Final = (Link.ENDING, Link.CONNECTED, Link.CONNECTING, Link.AWAY)
+"""Of several nodes, the one is told of that comes first here."""
+
+
 class Board:
-    """Keeps the status of the terminal with *readers* (aliases), and shows every change of it."""
+    """Keeps the status of the terminal with *readers* (aliases) and *nodes*, and shows every change of it."""
 
-    def __init__(self, readers: tuple[str, ...], show: Show = show_nobody) -> None:
+    def __init__(self, readers: tuple[str, ...], show: Show = show_nobody, nodes: int = 1) -> None:
         self._show = show
-        self.status = Status(readers=dict.fromkeys(readers, ReaderLine(Place.ABSENT)))
+        self._links = [_NodeLink()] * nodes
+        self.status = Status(readers=dict.fromkeys(readers, ReaderLine(Place.ABSENT)), nodes=nodes)
 
-    def link(
+    def link(  # noqa: PLR0913 - each has its name at the call
         self,
         link: Link,
         *,
+        node: int = 0,
         terminal: str | None = None,
         code: str | None = None,
         reason: str = "",
         seconds: float = 0.0,
     ) -> None:
-        """Take down how it stands with the appliance."""
+        """Take down how it stands with the *node* of the appliance."""
+        self._links[node] = _NodeLink(link, terminal, code, reason, seconds)
+        told = min(self._links, key=lambda one: _TELLING.index(one.link))
         self._take(
-            replace(self.status, link=link, terminal=terminal, code=code, reason=reason, seconds=seconds)
+            replace(
+                self.status,
+                link=told.link,
+                terminal=told.terminal,
+                code=told.code,
+                reason=told.reason,
+                seconds=told.seconds,
+                connected=sum(one.link is Link.CONNECTED for one in self._links),
+            )
         )
 
     def card(self, reader: str, *, present: bool | None) -> None:

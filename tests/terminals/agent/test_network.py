@@ -21,11 +21,12 @@ from appliance.simulator.network_pki import NetworkAuthority
 from appliance.terminals import messages
 from appliance.terminals.agent.backoff import Backoff
 from appliance.terminals.agent.connection import Connection, Parting
+from appliance.terminals.agent.node import Address
 from appliance.terminals.agent.places import Places
 from appliance.terminals.agent.session import Equipment
 from appliance.terminals.agent.settings import load
 from appliance.terminals.agent.status import Board, Link, Status
-from appliance.terminals.agent.terminal import Address, Terminal
+from appliance.terminals.agent.terminal import Terminal
 from appliance.terminals.messages import (
     SUBPROTOCOL,
     Abort,
@@ -111,7 +112,7 @@ async def attempt(address: Address) -> Status:
     """Return how the first attempt of a terminal at *address* ends: connected, or away."""
     seen: asyncio.Queue[Status] = asyncio.Queue()
     terminal = Terminal(
-        address, {}, PROFILE, Backoff(30.0, 30.0, lambda: 0.5), lambda: 0.0, bytes, show=seen.put_nowait
+        (address,), {}, PROFILE, Backoff(30.0, 30.0, lambda: 0.5), lambda: 0.0, bytes, show=seen.put_nowait
     )
     running = asyncio.create_task(terminal.run())
     try:
@@ -129,8 +130,8 @@ def address(network: Path, port: int, authorities: str = ".", query: str = "") -
     path = network / "terminal.toml"
     path.write_text(SETTINGS.format(port=port, authorities=authorities), "utf-8")
     configuration = load(path)
-    assert configuration.settings.appliance.url is not None
-    return Address(configuration.settings.appliance.url + query, configuration.tls())
+    (url,) = configuration.settings.appliance.urls
+    return Address(url + query, configuration.tls())
 
 
 @pytest.mark.usefixtures("private_pcscd")
