@@ -35,6 +35,9 @@ class Remote(Protocol):
     def status(self) -> Sequence[DeskStatus]:
         """Return how they are."""
 
+    def state(self, desk: str) -> DeskState | None:
+        """Return how *desk* is; None where there is none."""
+
     def card(self, desk: str, work: Work, progress: Progress) -> AbstractAsyncContextManager[Card]:
         """Give the card at *desk*."""
 
@@ -72,6 +75,13 @@ class LocalDesks:
     def status(self) -> tuple[DeskStatus, ...]:
         """Return how the desks are."""
         return tuple(self._status(one) for one in self._readers.status())
+
+    def state(self, desk: str) -> DeskState | None:
+        """Return how *desk* is; None where there is none."""
+        is_asked = self._asked[desk] > 0
+        return next(
+            (_state(one, asked=is_asked) for one in self._readers.status() if one.reader == desk), None
+        )
 
     async def follow(self) -> None:
         """Look whenever something happens at a reader, until cancelled."""
@@ -119,17 +129,23 @@ class AllDesks:
         """Return how the desks are, in the order of their names."""
         return tuple(sorted((*self._local.status(), *self._remote.status()), key=lambda one: one.desk))
 
+    def state(self, desk: str) -> DeskState | None:
+        """Return how *desk* is; None where there is none."""
+        return self._there(desk).state(desk)
+
     @asynccontextmanager
     async def card(self, desk: str, work: Work, progress: Progress) -> AsyncIterator[Card]:
         """Give the card at *desk*, for one power-up of it."""
-        there = self._remote if _SEPARATOR in desk else self._local
         async with AsyncExitStack() as stack:
             try:
-                card = await stack.enter_async_context(there.card(desk, work, progress))
+                card = await stack.enter_async_context(self._there(desk).card(desk, work, progress))
             except (ApplianceError, asyncio.CancelledError) as error:
                 self._missed(desk, work, error)
                 raise
             yield ObservedCard(card, self._metrics)
+
+    def _there(self, desk: str) -> Remote:
+        return self._remote if _SEPARATOR in desk else self._local
 
     def _missed(self, desk: str, work: Work, error: BaseException) -> None:
         """Count what ended before there was a card. What comes after is counted where it is done."""

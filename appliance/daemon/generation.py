@@ -120,18 +120,39 @@ class Generations:
             raise ValueError("no generation has begun")
         return self._held.generation
 
-    async def replace(self, configuration: Configuration, before: Callable[[], None] = lambda: None) -> None:
-        """
-        Use the generation that *configuration* describes from now on, or raise and change nothing.
+    async def begin(self, configuration: Configuration) -> None:
+        """Use the generation that *configuration* describes, or raise."""
+        async with self.prepared(configuration) as take_over:
+            take_over()
 
-        *before* is called when it is sure, and in the same turn.
+    @asynccontextmanager
+    async def prepared(self, configuration: Configuration) -> AsyncIterator[Callable[[], None]]:
+        """
+        Have the generation that *configuration* describes ready, or raise; give what makes it the one in use.
+
+        Where that is not called in the block, all stays as it was.
         """
         stack = AsyncExitStack()
-        made = await stack.enter_async_context(generation(configuration, self._lasting))
-        before()
-        old, self._held = self._held, _Held(made, stack)
-        if old is not None:
-            self._retire(old)
+        made: _Held | None = _Held(
+            await stack.enter_async_context(generation(configuration, self._lasting)), stack
+        )
+
+        def take_over() -> None:
+            nonlocal made
+            old, self._held, made = self._held, made, None
+            if old is not None:
+                self._retire(old)
+
+        try:
+            yield take_over
+        finally:
+            if made is not None:
+                await stack.aclose()
+
+    async def left(self, seconds: float) -> None:
+        """Wait, *seconds* at most, until nobody uses a generation before the present one."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=seconds)
 
     @contextmanager
     def use(self) -> Iterator[Generation]:

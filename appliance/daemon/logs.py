@@ -72,6 +72,9 @@ def set_up(level: Level) -> None:
     logging.captureWarnings(capture=True)
     # Where a line cannot be written, nothing is to be written about that either.
     logging.raiseExceptions = False
+    # None of these is written, and looking for them costs more than the line (Python's logging HOWTO, "Optimization").
+    logging._srcfile = None  # noqa: SLF001  # the HOWTO's own words: there is no other switch
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _kinds(error: BaseException) -> list[str]:

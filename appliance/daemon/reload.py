@@ -2,9 +2,10 @@
 Reading the configuration again while requests are served (SIGHUP).
 
     1  read it, and look at everything that it names; what is wrong leaves all as it was
-    2  the HSMs, where they changed: new workers come up before the old ones leave
-    3  institution, trust, revocation, result, peers: a new generation; authentications under way end with the old one
-    4  TLS: who connects from now on gets the new certificate
+    2  make a new generation of institution, trust, revocation and result, beside the old one
+    3  where the HSMs changed: new workers come up; both generations of keys are there
+    4  the new generation and the new peers count; authentications under way end with the old one, then its workers do
+    5  TLS: who connects from now on gets the new certificate
 
 What lies at the ground cannot be changed under those who stand on it. It is named in the log, and counts from the next
 start on.
@@ -34,6 +35,8 @@ T = TypeVar("T", bound=Struct)
 _GROUND: Final = ("ledger", "reader", "metrics")
 """Sections that count from the next start on."""
 _HSM_GROUND: Final = ("state", "start_seconds", "sign_seconds", "queue_limit", "canary_seconds")
+_LONGEST_AUTHENTICATION: Final = 60.0
+"""Seconds for which workers stay whose keys an authentication may still ask for that began before."""
 _GATEWAY_GROUND: Final = ("socket", "authentications", "connections", "result_seconds")
 
 
@@ -66,13 +69,22 @@ class Reload:
         context = None if tls is None else server_context(new, tls)
         directory = directory_of(new)
         wanted = hsms(new)
-        if wanted != self._hsms:
-            for one in wanted:
-                self._appliance.metrics.know_hsm(one.alias)
-            await self._appliance.pool.reconfigure(wanted)
-            self._hsms = wanted
-        await self._appliance.generations.replace(new)
-        self._reception.change(self._appliance.now, directory)
+        generations = self._appliance.generations
+        async with generations.prepared(new) as take_over:
+
+            async def taken_over() -> None:
+                take_over()
+                self._reception.change(generations.now, directory)
+                await generations.left(_LONGEST_AUTHENTICATION)
+
+            if wanted == self._hsms:
+                take_over()
+                self._reception.change(generations.now, directory)
+            else:
+                for one in wanted:
+                    self._appliance.metrics.know_hsm(one.alias)
+                await self._appliance.pool.reconfigure(wanted, taken_over)
+                self._hsms = wanted
         if context is not None:
             await self._front.replace(context)
 

@@ -50,6 +50,11 @@ class Remotes:
             for one in self._relay.status()
         ]
 
+    def state(self, desk: str) -> DeskState | None:
+        """Return how *desk* is; None where no terminal has it."""
+        state = self._relay.state(desk)
+        return None if state is None else DeskState(state.value)
+
     @asynccontextmanager
     async def card(self, desk: str, work: desks.Work, progress: Progress) -> AsyncIterator[Card]:
         """Give the card at *desk* (`Relay.card`)."""

@@ -21,7 +21,7 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from appliance import __version__, config
-from appliance.config import Configuration
+from appliance.config import Configuration, GatewaySettings
 from appliance.daemon.check import require_sound
 from appliance.daemon.condition import Conditions
 from appliance.daemon.desks import ended
@@ -115,7 +115,7 @@ class Daemon:
                     self._notifier.ready(_status(appliance))
                     _LOG.info("ready version=%s", __version__)
                     await self._serve(Reload(self._file, appliance, desk, front), appliance)
-                    await self._drain(desk, appliance.configuration.settings.gateway.drain_seconds)
+                    await self._drain(desk, appliance.configuration.settings.gateway)
                 finally:
                     await ended(watching)
 
@@ -141,10 +141,10 @@ class Daemon:
         finally:
             await ended(ending)
 
-    async def _drain(self, desk: Reception, seconds: float) -> None:
+    async def _drain(self, desk: Reception, settings: GatewaySettings) -> None:
         self._notifier.stopping(f"ending; {desk.jobs.under_way} under way")
         _LOG.info("ending under_way=%d", desk.jobs.under_way)
-        draining = asyncio.create_task(desk.drain(seconds))
+        draining = asyncio.create_task(_drained(desk, settings))
         hurrying = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
         await ended(hurrying)
@@ -154,6 +154,11 @@ class Daemon:
             await desk.drain(0)
         else:
             draining.result()
+
+
+async def _drained(desk: Reception, settings: GatewaySettings) -> None:
+    """Let what is under way end, and go on answering that there is nothing more until load balancers have noticed."""
+    await asyncio.gather(desk.drain(settings.drain_seconds), asyncio.sleep(settings.notice_seconds))
 
 
 def known(configuration: Configuration) -> Metrics:

@@ -147,7 +147,7 @@ async def _started(pool: Pool, *, patient: bool) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _begun(configuration: Configuration, lasting: Lasting) -> AsyncIterator[Generations]:
     generations = Generations(lasting)
-    await generations.replace(configuration)
+    await generations.begin(configuration)
     try:
         yield generations
     finally:

@@ -27,7 +27,7 @@ from appliance.gateway.http import get, json_response, language_of, no_query, re
 from appliance.gateway.idempotency import Repeats
 from appliance.gateway.jobs import Asked, Job, Jobs, Phase, Result, State, Tell, Then, phase
 from appliance.gateway.peers import Peer
-from appliance.gateway.problems import Problem, problem
+from appliance.gateway.problems import Problem, is_for_another_node, problem
 from appliance.gateway.services import PEER, SERVICES
 from appliance.gateway.token import claims_of
 
@@ -157,14 +157,14 @@ class Authentications:
         headers = {"Location": f"{PATH}/{job.id}"}
         if preferred is not None:
             headers["Preference-Applied"] = f"wait={preferred}"
-        return json_response(view(job, request), status=201, headers=headers)
+        return _shown(job, request, status=201, headers=headers)
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         """Show an authentication, with `wait` when it has ended or the seconds are over."""
         no_query(request, "wait")
         job = self._found(request)
         await job.ended(_wait(request) or 0)
-        return json_response(view(job, request))
+        return _shown(job, request)
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Tell how an authentication goes on."""
@@ -177,7 +177,7 @@ class Authentications:
         no_query(request)
         job = self._found(request)
         await self.jobs.cancel(job)
-        return json_response(view(job, request))
+        return _shown(job, request)
 
     def _found(self, request: web.Request) -> Job:
         return self.jobs.find(request[PEER].alias, request.match_info["id"])
@@ -217,6 +217,15 @@ class Authentications:
             raise job.error
 
 
+def _shown(
+    job: Job, request: web.Request, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    answer = json_response(view(job, request), status=status, headers=headers)
+    if job.error is not None and is_for_another_node(job.error):
+        answer.force_close()
+    return answer
+
+
 def view(job: Job, request: web.Request) -> View:
     """Return *job* as the caller of *request* sees it; raise ResourceAbsent where it was just forgotten."""
     now, result = job.now, job.result
@@ -238,7 +247,7 @@ def view(job: Job, request: web.Request) -> View:
 
 def _require_free(desks: Desks, name: str) -> None:
     """Raise ReaderBusy or ReaderStuck where the desk *name* is taken, rather than begin what ends at once."""
-    state = next((one.state for one in desks.status() if one.desk == name), None)
+    state = desks.state(name)
     if state is DeskState.BUSY:
         raise ReaderBusy("another authentication is under way at this desk")
     if state is DeskState.STUCK:

@@ -74,6 +74,9 @@ class Desks(Protocol):
     def status(self) -> tuple[DeskStatus, ...]:
         """Return how the desks are, in the order of their names."""
 
+    def state(self, desk: str) -> DeskState | None:
+        """Return how *desk* is, None where there is none; asked for each authentication, however many desks there are."""
+
     def card(self, desk: str, work: Work, progress: Progress) -> AbstractAsyncContextManager[Card]:
         """
         Wait for a card at *desk* for as long as is configured, and give it for one power-up, for us alone.

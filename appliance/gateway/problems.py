@@ -62,6 +62,12 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         **dict.fromkeys(("certificate_revoked", "certificate_unknown", "evidence_invalid"), 422),
         **dict.fromkeys(("front_not_genuine", "front_image_unreadable", "token_invalid"), 422),
         **dict.fromkeys(("revocation_unavailable", "revocation_stale", "revocation_data_invalid"), 503),
+        # The eligibility service: the authentication before it stays a success.
+        **dict.fromkeys(("eligibility_not_configured", "eligibility_refused"), 422),
+        **dict.fromkeys(("eligibility_part_missing", "eligibility_connector_failed"), 503),
+        **dict.fromkeys(("eligibility_unavailable", "eligibility_timeout"), 503),
+        **dict.fromkeys(("eligibility_answer_invalid", "eligibility_answer_foreign"), 503),
+        "eligibility_cancelled": 409,
         # HSM and ledger.
         **dict.fromkeys(("hsm_module_unusable", "hsm_token_absent", "hsm_token_ambiguous"), 503),
         **dict.fromkeys(("hsm_pin_unavailable", "hsm_pin_rejected", "hsm_key_absent"), 503),
@@ -87,6 +93,11 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "idempotency_conflict": 409,
         "gateway_busy": 503,
         "gateway_draining": 503,
+        # What clients meet, and says nothing here.
+        **dict.fromkeys(("appliance_unreachable", "appliance_late", "appliance_answer_invalid"), 503),
+        "authentication_cancelled": 409,
+        **dict.fromkeys(("handover_file_refused", "handover_request_invalid"), 422),
+        **dict.fromkeys(("handover_repeated", "handover_late", "handover_interrupted"), 409),
         INTERNAL: 500,
     }
 )
@@ -106,6 +117,10 @@ RETRY_AFTER: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 """Seconds after which to come again, for codes where that may help by itself."""
+
+
+_BUSY: Final = frozenset({"hsm_busy", "gateway_busy"})
+"""What is over in a moment."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -185,9 +200,21 @@ def response(error: BaseException, reader: Language, request_id: str) -> web.Res
     seconds = error.seconds if isinstance(error, BudgetSpent) else RETRY_AFTER.get(told.code)
     if seconds is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    if is_for_another_node(error):
+        answer.force_close()
     if isinstance(error, MethodRefused) and error.allowed:
         answer.headers["Allow"] = ", ".join(error.allowed)
     return answer
+
+
+def is_for_another_node(error: BaseException) -> bool:
+    """
+    Return whether *error* is this appliance's own trouble, that another node may not have.
+
+    The connection on which such an answer went then ends: a load balancer that does not look into connections can send
+    only the next one elsewhere (docs/nodes.md).
+    """
+    return isinstance(error, ApplianceError) and STATUS.get(error.code) == 503 and error.code not in _BUSY
 
 
 def _texts(code: str) -> tuple[Text, Text, Text]:

@@ -59,6 +59,10 @@ class FakeDesks:
         """Return how they are said to be."""
         return self.statuses
 
+    def state(self, desk: str) -> DeskState | None:
+        """Return how one of them is said to be."""
+        return next((one.state for one in self.status() if one.desk == desk), None)
+
     def card(self, desk: str, _work: Work, _progress: Progress) -> AbstractAsyncContextManager[Card]:
         """Give no card."""
 

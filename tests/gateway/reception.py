@@ -126,6 +126,10 @@ class SoftwareDesks:
             for name, place in self.places.items()
         )
 
+    def state(self, desk: str) -> DeskState | None:
+        """Return how one desk is."""
+        return next((one.state for one in self.status() if one.desk == desk), None)
+
     @asynccontextmanager
     async def card(self, desk: str, work: Work, progress: Progress) -> AsyncIterator["CardAtDesk"]:
         """Give the card at *desk*."""

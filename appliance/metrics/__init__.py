@@ -1,0 +1,15 @@
+"""What is counted: the collectors, and the closed sets of their labels."""
+
+from appliance.metrics.collectors import Metrics
+from appliance.metrics.labels import AUTHENTICATED, CANCELLED, EXCHANGE, OTHER, STEPS, Transport, transport_of
+
+__all__ = [
+    "AUTHENTICATED",
+    "CANCELLED",
+    "EXCHANGE",
+    "OTHER",
+    "STEPS",
+    "Metrics",
+    "Transport",
+    "transport_of",
+]

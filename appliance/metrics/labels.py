@@ -1,0 +1,90 @@
+"""Labels' values: closed sets, so that nobody outside can make new ones."""
+
+from functools import cache
+from typing import Final, Literal, TypeAlias
+
+from appliance.authentication import CheckMethod
+from appliance.card.jpki import Mode
+from appliance.errors import (
+    BY_CODE,
+    CardError,
+    EvidenceInvalid,
+    FrontImageUnreadable,
+    FrontNotGenuine,
+    HsmError,
+    LedgerError,
+    TerminalError,
+    TrustError,
+)
+from appliance.hsm.ladder import Rung
+
+Transport: TypeAlias = Literal["local", "remote"]
+"""How a card was spoken to: on a reader of this machine, or of a terminal."""
+
+TRANSPORTS: Final[tuple[Transport, ...]] = ("local", "remote")
+AUTHENTICATED: Final = "authenticated"
+CANCELLED: Final = "cancelled"
+OTHER: Final = "other"
+
+PHASES: Final = ("total", "exchange", "reserve", "institution-signature", "revocation", "finish", "token")
+"""Parts of an authentication; `total` begins when a card is there."""
+STEPS: Final = (
+    *("select-application", "select-anchor", "load-body", "load-signature", "get-challenge"),
+    *("present-signature", "select-key", "sign", "select-certificate", "read-certificate"),
+    *("select-pin", "query-pin", "verify-holder"),
+    *("select-surface", "select-number", "query-number", "verify-number", "select-front", "read-front"),
+    *("select-issuer", "read-issuer", "prove-genuine"),
+)
+"""The dialogues' steps by their names in `card`."""
+EXCHANGE: Final = "exchange"
+"""All steps of one exchange with a remote terminal, its network included: how long each takes, only the terminal knows."""
+STATUSES: Final = (
+    *("9000", "6282", "6300", "63cx", "6700", "6982", "6983", "6984", "6985", "6a80", "6a81", "6a82", "6a86"),
+    *("6b00", "6d00", "6e00"),
+)
+"""Status words that are told apart; 63Cx stands for every number of tries left."""
+ENDING_DAYS: Final = (30, 90)
+
+
+def transport_of(desk: str) -> Transport:
+    """Return how cards at *desk* are spoken to: a remote one is called TERMINAL.READER."""
+    return "remote" if "." in desk else "local"
+
+
+def refusals() -> list[str]:
+    """Return the codes that an authentication can end with."""
+    ends = (CardError, TerminalError, TrustError, HsmError, LedgerError)
+    others = (EvidenceInvalid, FrontNotGenuine, FrontImageUnreadable)
+    return [code for code, kind in BY_CODE.items() if issubclass(kind, ends) and not issubclass(kind, others)]
+
+
+def codes(beginning: str) -> list[str]:
+    """Return our codes with this *beginning*."""
+    return [code for code in BY_CODE if code.startswith(beginning)]
+
+
+def rung_name(rung: Rung) -> str:
+    """Return what *rung* is called."""
+    return rung.name.lower().replace("_", "-")
+
+
+@cache
+def status_label(word: int) -> str:
+    """Return under what the status *word*, of two bytes, is counted."""
+    text = f"{word:04x}"
+    text = "63cx" if text.startswith("63c") else text
+    return text if text in KNOWN_STATUSES else OTHER
+
+
+NO_CHECK: Final = "none"
+"""Of an authentication that ended before a card was there, where nobody asks how its holder was checked."""
+CHECKS: Final = (
+    *((Mode.PIN, CheckMethod.PIN.value), (Mode.PINLESS, CheckMethod.FACE.value)),
+    *((Mode.PINLESS, CheckMethod.VISUAL.value), (Mode.PINLESS, NO_CHECK)),
+)
+KNOWN_STEPS: Final = frozenset((*STEPS, EXCHANGE))
+KNOWN_STATUSES: Final = frozenset(STATUSES)
+REVOCATION_RESULTS: Final = (
+    *("good", "certificate_revoked", "certificate_unknown"),
+    *("revocation_stale", "revocation_unavailable", "revocation_data_invalid"),
+)
