@@ -2,7 +2,12 @@
 How fast the ledger is, beside the bare cost of what it rests on: one synced commit, one SHA-256.
 
 Machines drift, and other programs come and go. So bare slots and ledger slots take turns; each ledger slot is
-compared with the bare slots around it, and the median of those comparisons is told.
+compared with the bare slots around it, and the median of those comparisons is told. Before that both are used for a
+while: files have their length then, and statements are prepared.
+
+A bare commit is one row like an entry in a table of its own, in the same database with the same settings, one after
+another by a program that does nothing else; its cost is the mean. A caller's latency is what a task waits from its
+call to the line after it, and it calls again at once.
 """
 
 import asyncio
@@ -136,6 +141,8 @@ async def appends(name: str, store: Store, bare: Bare, seconds: float) -> list[A
     """Return what *store* does for 1, 10 and 100 callers; each takes *seconds*."""
     found = []
     async with Log(store, seconds=30) as log:
+        _bare_slot(bare, seconds / _ROUNDS)
+        await _slot(log, max(CALLERS), seconds)
         for callers in CALLERS:
             slot = seconds / _ROUNDS / 2
             rates, medians, tails, bares = [], [], [], [_bare_slot(bare, slot)]

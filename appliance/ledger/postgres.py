@@ -19,7 +19,7 @@ from psycopg import errors
 from appliance.errors import LedgerContended, LedgerDamaged, LedgerUnavailable, LedgerUnusable
 from appliance.ledger.fault import Fault, no_fault
 from appliance.ledger.merkle import Node
-from appliance.ledger.schema import migrate, require_known
+from appliance.ledger.schema import migrate, require_current
 from appliance.ledger.store import Batch
 from appliance.ledger.tables import Tables
 
@@ -60,7 +60,7 @@ class PostgresStore:
         log = self._connected()
         try:
             log.rows("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            require_known(log.rows("SELECT version FROM ledger_schema"))
+            require_current(log.rows("SELECT version FROM ledger_schema"))
             log.find()
             yield log
         finally:
@@ -72,13 +72,11 @@ class PostgresStore:
         log = self._connected()
         try:
             log.lock(f"jpki-ledger {self.instance}")
-            self.fault("store.locked")
-            log.prepare()
-            self.fault("store.migrated")
-            log.take_over()
         except BaseException:
             log.close()
             raise
+        self.fault("store.locked")
+        log.make_ready()
         return log
 
     @contextmanager
@@ -164,7 +162,7 @@ class PostgresLog(Tables):
             cursor = self._connection.execute(_APPEND_NODES if nodes else _APPEND_BATCH, values)
             written = cursor.fetchone()
         if written is None or written[0] != 1:
-            raise LedgerContended(f"another process has become the writer of {self.origin}")
+            raise self.overtaken
         self._fault("append.committed")
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -51,7 +51,7 @@ def migrate(execute: Callable[[str], list[tuple[Any, ...]]], words: dict[str, st
     *words* are what this database says for the names in braces.
     """
     execute(VERSION_TABLE)
-    version = require_known(execute("SELECT version FROM ledger_schema"))
+    version = _known(execute("SELECT version FROM ledger_schema"))
     for statements in MIGRATIONS[version:]:
         for statement in statements:
             if spelled := statement.format(**words):
@@ -61,7 +61,16 @@ def migrate(execute: Callable[[str], list[tuple[Any, ...]]], words: dict[str, st
         execute(f"INSERT INTO ledger_schema VALUES ({len(MIGRATIONS)})")  # noqa: S608 - a number of ours
 
 
-def require_known(versions: list[tuple[Any, ...]]) -> int:
+def require_current(versions: list[tuple[Any, ...]]) -> None:
+    """Raise LedgerUnusable unless the one number in *versions* is ours: who only reads changes no tables."""
+    version = _known(versions)
+    if version < len(MIGRATIONS):
+        raise LedgerUnusable(
+            f"the ledger has tables of version {version}, which the appliance's next start brings up to date"
+        )
+
+
+def _known(versions: list[tuple[Any, ...]]) -> int:
     """Return the one number in *versions*, 0 where there is none; raise LedgerUnusable if it is newer than we are."""
     version = int(versions[0][0]) if versions else 0
     if version > len(MIGRATIONS):

@@ -19,7 +19,7 @@ from appliance.errors import LedgerContended, LedgerDamaged, LedgerUnavailable, 
 from appliance.ledger.fault import Fault, no_fault
 from appliance.ledger.merkle import Node
 from appliance.ledger.room import Room
-from appliance.ledger.schema import migrate, require_known
+from appliance.ledger.schema import migrate, require_current
 from appliance.ledger.store import Batch
 from appliance.ledger.tables import Tables
 
@@ -51,7 +51,7 @@ class SqliteStore:
         log = self._connected()
         try:
             with _mapped():
-                require_known(log.rows("SELECT version FROM ledger_schema"))
+                require_current(log.rows("SELECT version FROM ledger_schema"))
             log.find()
             # One state for all questions, however much is appended meanwhile.
             log.begin_reading()
@@ -69,13 +69,7 @@ class SqliteStore:
         except BaseException:
             os.close(lock)
             raise
-        try:
-            log.prepare()
-            self.fault("store.migrated")
-            log.take_over()
-        except BaseException:
-            log.close()
-            raise
+        log.make_ready()
         return log
 
     @contextmanager
@@ -167,7 +161,7 @@ class SqliteLog(Tables):
                 (self._log, batch.first, batch.hashes, batch.entries, self._log, self._epoch),
             )
             if written.rowcount != 1:
-                raise LedgerContended(f"another process has become the writer of {self.origin}")
+                raise self.overtaken
             if nodes:
                 self._connection.executemany(
                     "INSERT INTO nodes (log, level, number, hash) VALUES (?, ?, ?, ?)",

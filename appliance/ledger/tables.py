@@ -44,6 +44,29 @@ class Tables:
     def rollback(self) -> None:
         """Give it up."""
 
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the tables, or bring them up to date."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection, and give the log up where it was ours."""
+
+    @property
+    def overtaken(self) -> LedgerContended:
+        """What is raised where the log's epoch is no longer ours."""
+        return LedgerContended(f"another process has become the writer of {self.origin}")
+
+    def make_ready(self) -> None:
+        """Bring the tables up to date and become the log's writer; close where that fails."""
+        try:
+            self.prepare()
+            self._fault("store.migrated")
+            self.take_over()
+        except BaseException:
+            self.close()
+            raise
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do what the block does, or nothing."""
@@ -170,4 +193,4 @@ class Tables:
             *(*values, self._log, self._epoch),
         )
         if not found:
-            raise LedgerContended(f"another process has become the writer of {self.origin}")
+            raise self.overtaken

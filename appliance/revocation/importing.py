@@ -3,7 +3,8 @@ Importing CRLs from a folder into the index: what `python -m appliance.revocatio
 
 The folder is filled by a site's own job, in any order and at any time. Of every municipality the newest complete list
 counts, and the newest delta that fits it; a file that is not better than what is known is left aside. What cannot be
-relied on is reported and changes nothing: the last good list stays until its own end.
+relied on is reported and changes nothing: the last good list stays until its own end. A list that is over when it
+comes is kept where nothing better is known, so that who asks hears until when it counted; it answers nothing else.
 """
 
 import fcntl
@@ -42,6 +43,8 @@ class Outcome(StrEnum):
     """What became of a file."""
 
     IMPORTED = "imported"
+    ENDED = "ended"
+    """It is over; kept, because nothing better is known, to say until when."""
     SUPERSEDED = "superseded"
     REFUSED = "refused"
 
@@ -121,7 +124,7 @@ def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetim
             continue
         try:
             # Verified here for its place in the order, and read again when its turn comes: lists are large.
-            plan.only = crl.verify(_read(path), anchors, now)
+            plan.only = crl.verify(_read(path), anchors, now, ended=True)
         except RevocationDataInvalid as error:
             plan.reports.append(FileReport(path.name, Outcome.REFUSED, error.reason, error.detail))
             if error.reason not in _UNDECIDED:
@@ -133,7 +136,7 @@ def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetim
         plan.only = None
     for found, path in sorted(verified, key=lambda pair: (pair[0].base is not None, pair[0].number)):
         try:
-            outcome = _choose(plan, known, found, path)
+            outcome = _choose(plan, known, found, path, now)
             plan.reports.append(FileReport(path.name, outcome))
         except RevocationDataInvalid as error:
             plan.reports.append(FileReport(path.name, Outcome.REFUSED, error.reason, error.detail))
@@ -142,19 +145,24 @@ def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetim
     return plan, skipped
 
 
-def _choose(plan: _Plan, known: Edition | None, found: Heading, path: Path) -> Outcome:
+def _choose(plan: _Plan, known: Edition | None, found: Heading, path: Path, now: datetime) -> Outcome:
     """Put a verified file into *plan* where it is newer than what is known; a delta where it fits, too."""
     current = _current(plan, known, found.scope)
-    if found.base is not None and (current is None or current[0] < found.base):
+    is_over = found.next_update < now
+    if is_over and (found.base is not None or (current is not None and current.next_update >= now)):
+        raise RevocationDataInvalid(
+            RevocationDefect.STALE, f"it counted until {found.next_update:%Y-%m-%d %H:%M}"
+        )
+    if found.base is not None and (current is None or current.number < found.base):
         raise RevocationDataInvalid(
             RevocationDefect.WITHOUT_BASE, "the list that the delta starts from is missing"
         )
     if current is not None:
-        number, this_update = current
+        number, this_update = current.number, current.this_update
         if (found.number > number) != (found.this_update > this_update) and (
             found.number,
             found.this_update,
-        ) != current:
+        ) != (number, this_update):
             # Numbers never decrease (RFC 5280 §5.2.3), and time neither: one of the two was rolled back.
             raise RevocationDataInvalid(
                 RevocationDefect.ROLLED_BACK, "the list's number and time contradict each other"
@@ -165,16 +173,14 @@ def _choose(plan: _Plan, known: Edition | None, found: Heading, path: Path) -> O
         plan.chosen[found.scope] = [(found, path)]
     else:
         plan.chosen.setdefault(found.scope, []).append((found, path))
-    return Outcome.IMPORTED
+    return Outcome.ENDED if is_over else Outcome.IMPORTED
 
 
-def _current(plan: _Plan, known: Edition | None, scope: Scope) -> tuple[int, datetime] | None:
-    """Return number and time of the newest that is known of *scope*."""
+def _current(plan: _Plan, known: Edition | None, scope: Scope) -> Heading | Listing | None:
+    """Return the newest that is known of *scope*."""
     if scope in plan.chosen:
-        newest = plan.chosen[scope][-1][0]
-        return newest.number, newest.this_update
-    listing = None if known is None else known.listings.get(scope)
-    return None if listing is None else (listing.number, listing.this_update)
+        return plan.chosen[scope][-1][0]
+    return None if known is None else known.listings.get(scope)
 
 
 def _write(writer: Writer, plan: _Plan, known: Edition | None, anchors: Anchors, now: datetime) -> None:
@@ -207,7 +213,7 @@ class _Reading:
         """Return the verified CRL of *heading* in *path*."""
         if self.only is not None and self.only.heading == heading:
             return self.only
-        found = crl.verify(_read(path), self.anchors, self.now)
+        found = crl.verify(_read(path), self.anchors, self.now, ended=True)
         if found.heading != heading:
             raise RevocationDataInvalid(
                 RevocationDefect.MALFORMED, "the file was changed while it was imported"
@@ -252,7 +258,9 @@ def _add(writer: Writer, reading: _Reading, known: Edition | None) -> None:
 
 
 def _refused(report: FileReport, files: list[tuple[Heading, Path]], error: Exception) -> FileReport:
-    if report.outcome is not Outcome.IMPORTED or report.name not in {path.name for _, path in files}:
+    if report.outcome not in {Outcome.IMPORTED, Outcome.ENDED} or report.name not in {
+        path.name for _, path in files
+    }:
         return report
     reason = error.reason if isinstance(error, RevocationDataInvalid) else RevocationDefect.MALFORMED
     return FileReport(report.name, Outcome.REFUSED, reason, "its entries cannot be read")

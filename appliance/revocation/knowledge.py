@@ -17,6 +17,7 @@ from appliance.revocation.lists import ListSource
 from appliance.revocation.policy import Observe, Source, Sources, ignore
 from appliance.revocation.watch import watch
 from appliance.trust.certificates import Anchors
+from appliance.trust.ocsp import Identifier
 
 
 @asynccontextmanager
@@ -44,6 +45,7 @@ async def knowledge(
                     age,
                     secrets.token_bytes,
                     _tls(configuration, settings.ocsp),
+                    Identifier(settings.ocsp.identifier),
                 )
                 sources.append(await parts.enter_async_context(responder))
             elif named == "crl" and settings.crl is not None:

@@ -25,7 +25,7 @@ from appliance.errors import (
 )
 from appliance.trust import ocsp
 from appliance.trust.certificates import HolderCertificate
-from appliance.trust.ocsp import Answer, Status
+from appliance.trust.ocsp import Answer, Identifier, Status
 from appliance.trust.revocation import Assurance, Method, OcspAnswer, Revocation, Standing
 
 MOST_KEPT: Final = 10_000
@@ -54,6 +54,8 @@ class Responder:
     longest_age: timedelta
     random: Callable[[int], bytes]
     tls: ssl.SSLContext | None = None
+    identifier: Identifier = Identifier.SHA256
+    """How requests name certificates."""
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
     _kept: OrderedDict[tuple[bytes, int], _Kept] = field(default_factory=OrderedDict, repr=False)
 
@@ -85,7 +87,7 @@ class Responder:
             return _standing(kept, now, Assurance.CACHED)
         self._kept.pop(key, None)
         nonce = self.random(ocsp.NONCE_LENGTH)
-        response = await self._ask(ocsp.request(holder, nonce))
+        response = await self._ask(ocsp.request(holder, nonce, self.identifier))
         answer = ocsp.verify(response, holder, nonce, now)
         fresh = _Kept(answer, OcspAnswer(response, nonce), now)
         if answer.next_update is not None and answer.status is not Status.UNKNOWN:

@@ -64,8 +64,8 @@ class Anchors:
     """The CA certificates that are believed; at least one."""
 
     certificates: tuple[x509.Certificate, ...]
-    store: Store = field(init=False, repr=False, compare=False)
-    """The same for the path builder, the newest first: most cards are of its generation."""
+    policy: PolicyBuilder = field(init=False, repr=False, compare=False)
+    """The path builder's, but for the time; the newest first: most cards are of its generation."""
 
     def __post_init__(self) -> None:
         if not self.certificates:
@@ -73,7 +73,13 @@ class Anchors:
         if not all(_may_issue(certificate) for certificate in self.certificates):
             raise ConfigInvalid("a certificate among those to believe is no CA's, or its key is too weak")
         newest_first = sorted(self.certificates, key=lambda ca: ca.not_valid_before_utc, reverse=True)
-        object.__setattr__(self, "store", Store(newest_first))
+        policy = (
+            PolicyBuilder()
+            .store(Store(newest_first))
+            .max_chain_depth(1)
+            .extension_policies(ca_policy=_AUTHORITY, ee_policy=_END_ENTITY)
+        )
+        object.__setattr__(self, "policy", policy)
 
     def named(self, name: x509.Name) -> list[x509.Certificate]:
         """Return the anchors called *name*: all generations of one CA."""
@@ -181,15 +187,7 @@ def is_valid(certificate: x509.Certificate, now: datetime) -> bool:
 
 
 def _path(certificate: x509.Certificate, anchors: Anchors, at: datetime) -> HolderCertificate:
-    verifier = (
-        PolicyBuilder()
-        .store(anchors.store)
-        .time(at)
-        .max_chain_depth(1)
-        .extension_policies(ca_policy=_AUTHORITY, ee_policy=_END_ENTITY)
-        .build_client_verifier()
-    )
-    chain = verifier.verify(certificate, []).chain
+    chain = anchors.policy.time(at).build_client_verifier().verify(certificate, []).chain
     if len(chain) != 2:
         raise VerificationError("an anchor is no holder")
     return HolderCertificate(chain[0], chain[1])

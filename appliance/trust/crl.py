@@ -80,9 +80,11 @@ class Crl:
         return added, removed
 
 
-def verify(der: bytes, anchors: Anchors, now: datetime) -> Crl:
+def verify(der: bytes, anchors: Anchors, now: datetime, *, ended: bool = False) -> Crl:
     """
     Return the CRL in *der* as one to rely on at *now*, or raise RevocationDataInvalid with the reason.
+
+    With *ended* also one that is over: then who asks can be told until when something was known.
 
     Checks, in this order, and nothing else:
       1. it is DER of at most LARGEST bytes, and nothing behind it;
@@ -114,7 +116,7 @@ def verify(der: bytes, anchors: Anchors, now: datetime) -> Crl:
     this_update, next_update = parsed.last_update_utc, parsed.next_update_utc
     if next_update is None:
         raise RevocationDataInvalid(RevocationDefect.STALE, "the CRL does not say until when it counts")
-    require_time(now, this_update, next_update)
+    require_time(now, this_update, None if ended else next_update)
     base = _base(extensions)
     if base is not None and base >= number:
         raise RevocationDataInvalid(

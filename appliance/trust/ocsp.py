@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -46,11 +46,24 @@ class Answer:
     next_update: datetime | None
 
 
-def request(holder: HolderCertificate, nonce: bytes) -> bytes:
-    """Return the DER of a request about *holder* with *nonce*."""
+class Identifier(StrEnum):
+    """
+    The hash by which a request names the certificate's issuer (CertID, RFC 6960 §4.1.1).
+
+    It says which certificate is meant, and nothing rests on its strength: who answers has to be authorised by the
+    issuer's own key. SHA-1 is what RFC 5019 (§2.1.1) has high-volume responders index by.
+    """
+
+    SHA256 = "sha256"
+    SHA1 = "sha1"
+
+
+def request(holder: HolderCertificate, nonce: bytes, identifier: Identifier = Identifier.SHA256) -> bytes:
+    """Return the DER of a request about *holder*, named by *identifier*, with *nonce*."""
+    named = SHA1() if identifier is Identifier.SHA1 else SHA256()  # noqa: S303  # an identifier, as its class says
     return (
         ocsp.OCSPRequestBuilder()
-        .add_certificate(holder.certificate, holder.issuer, SHA256())
+        .add_certificate(holder.certificate, holder.issuer, named)
         .add_extension(x509.OCSPNonce(nonce), critical=False)
         .build()
         .public_bytes(Encoding.DER)
@@ -146,12 +159,13 @@ def _parse(der: bytes) -> ocsp.OCSPResponse:
 
 
 def _require_certificate(response: ocsp.OCSPResponse, holder: HolderCertificate) -> None:
-    """Compare with the request's CertID, which was made with SHA-256 (RFC 6960 §4.1.1)."""
-    if not isinstance(response.hash_algorithm, SHA256):
+    """Compare with the certificate's CertID (RFC 6960 §4.1.1), by the hash that the answer uses: one of Identifier."""
+    named = response.hash_algorithm
+    if not isinstance(named, SHA256 | SHA1):
         raise RevocationDataInvalid(
             RevocationDefect.CERTIFICATE, "the answer names its certificate by another hash"
         )
-    asked = ocsp.OCSPRequestBuilder().add_certificate(holder.certificate, holder.issuer, SHA256()).build()
+    asked = ocsp.OCSPRequestBuilder().add_certificate(holder.certificate, holder.issuer, named).build()
     names = ("serial_number", "issuer_key_hash", "issuer_name_hash")
     if any(getattr(response, name) != getattr(asked, name) for name in names):
         raise RevocationDataInvalid(RevocationDefect.CERTIFICATE, "the answer is about another certificate")

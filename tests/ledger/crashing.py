@@ -43,7 +43,7 @@ from tests.shim.rules import Action, Function, Rules
 SEED: Final = b"\x07" * 32
 ROUNDS: Final = 4
 CALLERS: Final = 3
-TOKEN_FOLDER: Final = "token"
+HSM: Final = "token"
 SHIM: Final = "shim.so"
 _IN_THE_MODULE: Final = {"hsm.signing": Action.HANG, "hsm.signed": Action.HANG_AFTERWARDS}
 
@@ -89,12 +89,12 @@ class InHsm:
 @asynccontextmanager
 async def signing(folder: Path, rules: Rules | None = None) -> AsyncIterator[tuple[Signer, VerifierKey]]:
     """Give what signs for the process in *folder*, behind *rules* where there are any; and the ledger's key."""
-    if not (folder / TOKEN_FOLDER).exists():
+    if not (folder / HSM).exists():
         key = StandIn(Ed25519PrivateKey.from_private_bytes(SEED))
         yield key, key.verifier()
         return
-    token = Token(folder / TOKEN_FOLDER)
-    public = load_pem_public_key((folder / TOKEN_FOLDER / softhsm.LEDGER_KEY).read_bytes())
+    token = Token(folder / HSM)
+    public = load_pem_public_key((folder / HSM / softhsm.LEDGER_KEY).read_bytes())
     assert isinstance(public, Ed25519PublicKey)
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     hsm = token.hsm(ledger_key=spki, ledger_origin=ORIGIN)

@@ -110,6 +110,20 @@ async def test_a_writer_that_was_overtaken_writes_no_more(new_store: NewStore) -
     assert content(new_store()) == [b"mine"]
 
 
+async def test_tables_of_an_earlier_version_are_brought_up_to_date(new_store: NewStore) -> None:
+    """A log of the first version goes on with all it has; until then it is not read in a form that it has not."""
+    async with Log(new_store()) as log:
+        await log.append(b"one")
+    with new_store().pruning() as tables:
+        tables.rows("ALTER TABLE logs DROP COLUMN copied")  # type: ignore[attr-defined]
+        tables.rows("UPDATE ledger_schema SET version = 1")  # type: ignore[attr-defined]
+    with pytest.raises(LedgerUnusable, match="version 1"):
+        content(new_store())
+    async with Log(new_store()) as log:
+        assert await log.append(b"two") == 1
+    assert content(new_store()) == [b"one", b"two"]
+
+
 async def test_a_store_that_has_lost_entries_is_not_written(tmp_path: Path) -> None:
     """Where an older copy of the file is put under a running appliance, nothing is appended to it."""
     path = tmp_path / "ledger.sqlite3"

@@ -84,6 +84,25 @@ async def test_a_list_ends(site: Site, holder: HolderCertificate) -> None:
             await source.check(holder, site.now + end + timedelta(seconds=1))
 
 
+async def test_a_list_that_is_over_when_it_comes_is_called_stale(
+    site: Site, holder: HolderCertificate
+) -> None:
+    """With nothing better at hand the answer says until when something was known: stale, and not unavailable."""
+    source = ListSource(site.index, 48 * HOUR)
+    for number, age in ((10, 100), (11, 90)):
+        site.deliver(f"{number}.crl", number=number, now=site.now - age * HOUR, life=24 * HOUR)
+        assert site.outcomes() == {f"{number}.crl": "ended"}
+        over = site.now - (age - 24) * HOUR
+        with pytest.raises(RevocationStale, match=f"until {over:%Y-%m-%d %H:%M} UTC"):
+            await source.check(holder, site.now)
+    site.deliver("9.crl", number=9, now=site.now - 110 * HOUR, life=24 * HOUR)
+    assert site.outcomes() == {"9.crl": "superseded"}
+    site.deliver("delta.crl", (holder.certificate.serial_number,), number=12, base=11)
+    assert site.outcomes() == {"delta.crl": "imported"}
+    with pytest.raises(CertificateRevoked):
+        await source.check(holder, site.now)
+
+
 async def test_a_clock_set_back_is_noticed(site: Site, holder: HolderCertificate) -> None:
     """A list from the future tells that the clock is wrong; it answers nothing."""
     site.deliver("aoba.crl")

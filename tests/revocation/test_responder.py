@@ -28,8 +28,8 @@ from appliance.simulator.key_files import private_pem
 from appliance.simulator.openssl_responder import OpensslResponder, Status
 from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import HolderCertificate
-from appliance.trust.ocsp import LARGEST
-from appliance.trust.revocation import Assurance, Method, Revocation
+from appliance.trust.ocsp import LARGEST, Identifier
+from appliance.trust.revocation import Assurance, Method, OcspAnswer, Revocation
 
 DAY = timedelta(days=1)
 Answering = Callable[[bytes], Awaitable[web.StreamResponse]]
@@ -66,6 +66,21 @@ async def test_openssl_answers(
                 case Status.UNKNOWN:
                     with pytest.raises(CertificateUnknown):
                         await responder.check(holder, now)
+
+
+@pytest.mark.parametrize("identifier", Identifier)
+async def test_certificates_are_named_as_the_responder_knows_them(
+    identifier: Identifier, hierarchy: Hierarchy, holder: HolderCertificate, tmp_path: Path
+) -> None:
+    """A request names the certificate by the hash that is configured; OpenSSL's responder answers by the same."""
+    with OpensslResponder(hierarchy.holders, tmp_path, {holder.certificate: Status.GOOD}) as server:
+        asked = asking(server.url)
+        asked.identifier = identifier
+        async with asked as responder:
+            standing = await responder.check(holder, datetime.now(UTC))
+    assert isinstance(standing.basis, OcspAnswer)
+    said = ocsp.load_der_ocsp_response(standing.basis.response).hash_algorithm
+    assert said.name == identifier
 
 
 async def test_an_answer_is_kept_until_its_end(

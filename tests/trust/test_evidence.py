@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as library
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from appliance.card.cvc import check_chain
 from appliance.card.jpki import HolderProof, InstitutionProof, Mode
 from appliance.card.nonce import Nonce
 from appliance.card.profile import shipped
+from appliance.cli.verify import verify
 from appliance.errors import EvidenceInvalid
 from appliance.simulator.card_data import CardData
 from appliance.simulator.crl import issue
@@ -247,9 +249,43 @@ def test_an_answer_by_list_is_repeated_by_whoever_has_the_list(
         assert failed(document, replace(trust, lists=(wrong,))) == "revocation"
 
 
-@pytest.fixture(scope="session")
-def online(facts: Callable[[Mode], Facts], hierarchy: Hierarchy, card: CardData) -> Facts:
-    """Return facts of a holder whom a responder called good: just now, as the library dates what it makes."""
+def test_the_list_is_given_on_the_command_line(
+    facts: Callable[[Mode], Facts], hierarchy: Hierarchy, now: datetime, tmp_path: Path
+) -> None:
+    """`verify --crl FILE` repeats the step with the list itself, and refuses one that the evidence does not name."""
+    generation = hierarchy.holders.generations[-1]
+    named, other = (
+        issue(generation, AOBA, (serial,), now=now, number=4).public_bytes(Encoding.DER) for serial in (5, 6)
+    )
+    for name, content in (("named", named), ("other", other)):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "evidence.json").write_bytes(build(by_list(facts(Mode.PINLESS), named, 4, now)))
+    trusted = tmp_path / "trust"
+    trusted.mkdir()
+    for number, certificate in enumerate(hierarchy.ca_certificates):
+        (trusted / f"{number}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    def told(*lists: str) -> Result:
+        given = [argument for name in lists for argument in ("--crl", str(tmp_path / name))]
+        return CliRunner().invoke(verify, [str(tmp_path / "evidence.json"), "--trust", str(trusted), *given])
+
+    assert "rests on the appliance's word" in told().output
+    assert "genuine, and does not name the certificate" in told("named").output
+    for wrong in (("other",), ("named", "other")):
+        refused = told(*wrong).exception
+        assert isinstance(refused, EvidenceInvalid)
+        assert refused.step == "revocation"
+
+
+@pytest.fixture(scope="session", params=[SHA256, SHA1], ids=lambda named: named.name)
+def online(
+    request: pytest.FixtureRequest, facts: Callable[[Mode], Facts], hierarchy: Hierarchy, card: CardData
+) -> Facts:
+    """
+    Return facts of a holder whom a responder called good: just now, as the library dates what it makes.
+
+    The answer names the certificate by one hash or the other.
+    """
     now = datetime.now(UTC).replace(microsecond=0)
     generation = hierarchy.holders.generations[-1]
     nonce = b"\x07" * 32
@@ -258,7 +294,7 @@ def online(facts: Callable[[Mode], Facts], hierarchy: Hierarchy, card: CardData)
         .add_response(
             parse(card.certificate),
             generation.certificate,
-            SHA256(),
+            request.param(),
             library.OCSPCertStatus.GOOD,
             now,
             now + timedelta(hours=1),
