@@ -12,14 +12,14 @@ DEBIAN_PACKAGES := pcscd libpcsclite-dev vsmartcard-vpcd softhsm2 opensc opensc-
                    gcc swig pkg-config util-linux postgresql \
                    p11-kit p11-kit-modules opencryptoki libtpm2-pkcs11-1 libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 \
                    swtpm tpm2-abrmd dbus-daemon libnss3 libnss3-tools \
-                   prometheus curl
+                   prometheus curl systemd groff-base
 # Debian's own Python comes in parts; any other Python brings its headers and venv along.
 ifneq ($(filter /usr/bin/%,$(shell command -v $(PYTHON))),)
 DEBIAN_PACKAGES += python3-dev python3-venv
 endif
 MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
 
-.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv
+.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv audit deb reproducible sbom system-test
 
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)
@@ -45,7 +45,9 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy packaging/*.py
 	$(BIN)/lint-imports
+	@$(BIN)/python packaging/audit.py requirements/runtime.txt
 
 venv: debian-packages $(INSTALLED)
 
@@ -83,6 +85,28 @@ docs: venv
 FUZZ ?= 600
 fuzz: venv
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+# The Debian package, in dist/. The second target builds it twice, and compares.
+deb: venv
+	@rm -f dist/jpki-appliance_*.deb
+	@BIN=$(BIN) packaging/build-deb.sh dist
+
+reproducible: venv
+	@BIN=$(BIN) packaging/build-deb.sh build/first && BIN=$(BIN) packaging/build-deb.sh build/second
+	cmp build/first/*.deb build/second/*.deb
+
+# What is in the package, as CycloneDX: it is in the package itself, and here beside it.
+sbom: deb
+	dpkg-deb --fsys-tarfile dist/jpki-appliance_*.deb | tar --extract --to-stdout \
+	    ./usr/share/doc/jpki-appliance/sbom.cdx.json.gz | gzip --decompress > dist/sbom.cdx.json
+
+# Installs the package in a Debian that boots in a container, and tries what systemd has to hold. Needs root; the first
+# run fetches that Debian and keeps it outside of here.
+SYSTEM_PACKAGES := debootstrap systemd-container
+system-test: DEBIAN_PACKAGES += $(SYSTEM_PACKAGES)
+system-test: deb
+	$(SUDO) env XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$HOME/.cache}" \
+	    $(BIN)/python -m tests.system dist/jpki-appliance_*.deb --report dist/system-test.md
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -187,18 +187,23 @@ class Chains:
     card on that takes it, it is proven, and a refusal is a refusal.
     """
 
-    __slots__ = ("_all", "_proven")
+    __slots__ = ("_all", "_keys", "_proven")
 
     def __init__(self, *chains: Chain) -> None:
         if not chains:
             raise ValueError("an institution has at least one chain")
         self._all = chains
+        self._keys = tuple(map(fingerprint, chains))
         self._proven: set[int] = set()
 
     @property
     def preferred(self) -> Chain:
         """The chain that is offered first."""
         return self._all[0]
+
+    def key(self, chain: Chain) -> str:
+        """Return the fingerprint of the key of *chain*."""
+        return self._keys[self._all.index(chain)]
 
     def after(self, refused: Chain) -> Chain | None:
         """Return what is offered to a card that has *refused* a chain; None where it is a refusal."""
@@ -319,7 +324,7 @@ class _ChainSigner:
 
     async def sign(self, challenge: bytes) -> bytes:
         self.chains.taken(self.chain)
-        key = fingerprint(self.chain)
+        key = self.chains.key(self.chain)
         # Not durable, no signature.
         await self.entry.reserve(challenge, key)
         signature = await self.signer.sign_challenge(challenge, key)

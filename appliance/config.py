@@ -113,6 +113,8 @@ class OcspSettings(_Section, frozen=True, kw_only=True):
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+$")]
     seconds: Annotated[float, msgspec.Meta(gt=0, le=30)] = 5.0
     """How long an answer may take."""
+    identifier: Literal["sha256", "sha1"] = "sha256"
+    """The hash by which requests name certificates; no security rests on it (`trust.ocsp.Identifier`)."""
     authorities: str | None = None
     """PEM certificates that the responder's TLS certificate leads to, where they are not the system's."""
     client_certificate: str | None = None
@@ -181,6 +183,24 @@ class TlsSettings(_Section, frozen=True, kw_only=True):
     """PEM: CAs of client certificates, or pinned certificates themselves."""
 
 
+class EligibilitySettings(_Section, frozen=True, kw_only=True):
+    """The service that is asked, after an authentication, whether the holder is insured."""
+
+    service: Name = "fhir"
+    """Which connector speaks with it: an entry point of the group `jpki_appliance.eligibility`."""
+    url: Annotated[str, msgspec.Meta(pattern=r"^https://[^@\s/?#]+(?:/[!-~]*)?\Z")]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=30)] = 5.0
+    """How long an answer may take."""
+    largest_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 1 << 18
+    """The largest answer that is taken."""
+    authorities: str | None = None
+    """PEM certificates that the service's TLS certificate leads to, where they are not the system's."""
+    client_certificate: str
+    client_key_file: str
+    options: Mapping[str, str] = {}
+    """What the connector alone understands."""
+
+
 class GatewaySettings(_Section, frozen=True, kw_only=True):
     """Where requests come in, and how many."""
 
@@ -194,6 +214,8 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
     """How long a finished authentication can be asked for."""
     drain_seconds: Seconds = 30.0
     """What running authentications get at the end."""
+    notice_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
+    """For which `/readyz` says at least that it ends, before it does: for load balancers."""
 
 
 class BudgetSettings(_Section, frozen=True, kw_only=True):
@@ -318,6 +340,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     result: ResultSettings
     ledger: LedgerSettings
     reader: tuple[ReaderSettings, ...] = ()
+    eligibility: EligibilitySettings | None = None
     gateway: GatewaySettings = GatewaySettings()
     peer: tuple[PeerSettings, ...] = ()
     terminals: RemoteSettings = RemoteSettings()

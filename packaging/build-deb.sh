@@ -97,7 +97,7 @@ cp packaging/debian/copyright "$doc/copyright"
     echo " -- $(sed -n 's/^Maintainer: //p' packaging/debian/control)  $(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")"
 } > "$doc/changelog"
 cp CHANGELOG.md "$doc/"
-"$BIN/python" packaging/manual.py "$root/usr/share/man"
+"$home/bin/python" packaging/manual.py "$root/usr/share/man"
 "$BIN/cyclonedx-py" environment --output-reproducible --spec-version 1.6 --pyproject pyproject.toml \
     --mc-type application --output-file "$doc/sbom.cdx.json" "$home/bin/python" 2>/dev/null
 put packaging/debian/lintian-overrides usr/share/lintian/overrides/jpki-appliance
@@ -119,5 +119,5 @@ chmod -R u+rwX,go+rX,go-w "$root"
 find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 result=$folder/jpki-appliance_${version}_$(dpkg --print-architecture).deb
-dpkg-deb --root-owner-group --threads-max=1 -Zxz --build "$root" "$result" >/dev/null
+dpkg-deb --root-owner-group --threads-max=1 -Zxz -z2 --build "$root" "$result" >/dev/null
 sha256sum "$result"

@@ -107,7 +107,7 @@ def configuration_page(example: str) -> str:
             if line.startswith(("# ", "#\n")) or line == "#":
                 parts.append(escaped(line[2:]) if line != "#" else ".PP")
             else:
-                parts += [".PP", f".RS\n.B {escaped(line.removeprefix('#'))}\n.RE", ".PP"]
+                parts += [".PP", f".RS\n.nf\n.B {escaped(line.removeprefix('#'))}\n.fi\n.RE", ".PP"]
     parts += [".SH SEE ALSO", r".BR jpki\-appliance (1),", r".BR jpki\-appliance.service (8)"]
     return "\n".join(parts) + "\n"
 

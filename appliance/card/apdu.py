@@ -39,7 +39,8 @@ class Command:
     extended: bool = False
 
     def __post_init__(self) -> None:
-        if any(not 0 <= byte <= 0xFF for byte in (self.cla, self.ins, self.p1, self.p2)):
+        # Or-ed together: negative where one of them is, and too large where one of them is.
+        if not 0 <= self.cla | self.ins | self.p1 | self.p2 <= 0xFF:
             raise ValueError("a header field is one byte")
         if len(self.data) > (_EXTENDED_DATA if self.extended else _SHORT_DATA):
             raise ValueError(f"{len(self.data)} bytes do not fit into this form of APDU")

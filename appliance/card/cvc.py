@@ -13,6 +13,7 @@ last (card facts 2.1, rulings 2 to 4 and 9).
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -159,9 +160,9 @@ def _key_from_bytes(encoded: bytes) -> PublicKey:
     raise CvcMalformed(f"a certificate body does not have {_REFERENCES + len(encoded)} bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Certificate:
-    """One certificate, checked for shape only; who signed it is `verify`'s to say."""
+    """One certificate, checked for shape only; who signed it is `verify`'s to say. Its bytes are made once."""
 
     body: Body
     signature: bytes
@@ -170,10 +171,14 @@ class Certificate:
         if len(self.signature) != self.body.shape.signature_length:
             raise CvcMalformed(f"a certificate signature does not have {len(self.signature)} bytes")
 
-    def to_bytes(self) -> bytes:
-        """Return the bytes of a certificate file: 568 with an RSA key."""
+    @cached_property
+    def _encoded(self) -> bytes:
         content = Tlv(_BODY, self.body.to_bytes()).to_bytes() + Tlv(_SIGNATURE, self.signature).to_bytes()
         return Tlv(_CERTIFICATE, content).to_bytes()
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of a certificate file: 568 with an RSA key."""
+        return self._encoded
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Self:
@@ -187,7 +192,7 @@ class Certificate:
             raise CvcMalformed("the objects are not 7F21 {5F4E, 5F37}")
         return cls(Body.from_bytes(body.value), signature.value)
 
-    @property
+    @cached_property
     def blocks(self) -> tuple[bytes, bytes]:
         """The two parts in which the card takes the certificate: headers with body, then signature."""
         encoded = self.to_bytes()

@@ -6,6 +6,7 @@ long it is.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from appliance.card import tlv
@@ -19,17 +20,20 @@ READ: Final = 256
 _HEADER: Final = 8
 
 
+@lru_cache(maxsize=64)
 def select_application(name: str, aid: ApplicationId) -> Step:
     """Return the step that selects an application (ISO/IEC 7816-4 §11.2.2, by name, no answer data)."""
     return Step(name, Command(0x00, 0xA4, 0x04, 0x0C, aid))
 
 
+@lru_cache(maxsize=64)
 def select_file(name: str, file: FileId) -> Step:
     """Return the step that selects an elementary file; My Number cards know P1 02 alone (card facts 1.7)."""
     return Step(name, Command(0x00, 0xA4, 0x02, 0x0C, file))
 
 
-def read_pieces(name: str, pieces: Sequence[int]) -> tuple[Step, ...]:
+@lru_cache(maxsize=64)
+def read_pieces(name: str, pieces: range) -> tuple[Step, ...]:
     """
     Return the steps that read *pieces* of 256 bytes of the current file.
 

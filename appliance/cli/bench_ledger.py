@@ -1,12 +1,12 @@
 """`jpki-appliance bench ledger`: what the ledger costs beside what it rests on."""
 
-import asyncio
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 import msgspec
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -52,7 +52,8 @@ def ledger(  # noqa: PLR0913 - its options
     """
     with tempfile.TemporaryDirectory(prefix="jpki-ledger-bench-", dir=folder) as made:
         place = Path(made)
-        found = asyncio.run(
+        # The daemon's event loop.
+        found = uvloop.run(
             ledger_bench.appends(
                 "sqlite",
                 SqliteStore(place / "appends.sqlite3", ledger_bench.ORIGIN),
@@ -62,7 +63,7 @@ def ledger(  # noqa: PLR0913 - its options
         )
         if postgres is not None:
             store = PostgresStore(postgres, ledger_bench.ORIGIN)
-            found += asyncio.run(
+            found += uvloop.run(
                 ledger_bench.appends("postgres", store, ledger_bench.bare_postgres(postgres), seconds)
             )
         verified = SqliteStore(place / "verified.sqlite3", ledger_bench.ORIGIN)

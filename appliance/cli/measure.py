@@ -2,6 +2,7 @@
 
 import click
 
+from appliance.cli.bench_daemon import daemon
 from appliance.cli.bench_ledger import ledger
 from appliance.cli.revocation_bench import revocation
 
@@ -11,5 +12,6 @@ def bench() -> None:
     """Measure the appliance on this machine."""
 
 
+bench.add_command(daemon)
 bench.add_command(ledger)
 bench.add_command(revocation)

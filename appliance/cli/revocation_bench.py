@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from math import log2
+from operator import truediv
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter, perf_counter_ns
@@ -44,7 +45,8 @@ T = TypeVar("T")
 _MIB: Final = 1 << 20
 _SERIALS: Final = 1 << 31
 """Real serial numbers have four bytes."""
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
+"""Of look-ups."""
 _WIDTH: Final = 110
 _IMPORT: Final = """
 import sys
@@ -83,7 +85,7 @@ class Goal(msgspec.Struct, frozen=True):
 )
 @click.option("--lists", type=click.IntRange(min=1), default=2_000, show_default=True, help="In the index.")
 @click.option(
-    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Of imports and verifications."
+    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Of imports and verifications."
 )
 @click.option(
     "--look-ups",
@@ -100,7 +102,8 @@ def revocation(  # noqa: PLR0913 - one parameter for each option
     Measure revocation at national scale; exit status 1 where a goal is missed.
 
     Everything is made for it in a folder of its own. OpenSSL is the measure for imports, bare RSA verifications that for
-    path and proof, SQLite the alternative for the index.
+    path and proof, SQLite the alternative for the index. Each figure is the median of its rounds, a ratio that of the
+    rounds' own ratios; memory is the most of any round.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     hierarchy = Hierarchy.create(now)
@@ -144,9 +147,9 @@ def _import(folder: Path, hierarchy: Hierarchy, now: datetime, entries: int, rou
     size = file.stat().st_size / _MIB
     told = f"{entries:,} entries"
     return [
-        Goal(f"openssl crl -noout, {told}, best round", min(bare), None, "s"),
-        Goal(f"import, {told}, best round", min(ours), None, "s"),
-        Goal("import / openssl", min(ours) / min(bare), 3.0, "x"),
+        Goal(f"openssl crl -noout, {told}", median(bare), None, "s"),
+        Goal(f"import, {told}", median(ours), None, "s"),
+        Goal("import / openssl", median(map(truediv, ours, bare)), 3.0, "x"),
         Goal(f"peak memory of the import of {size:.1f} MiB", max(peaks), 2 * size + 64, "MiB"),
     ]
 
@@ -202,14 +205,14 @@ class _Measured(msgspec.Struct):
         edition = Edition.open(path)
         edition.require_whole()
         look = partial(_contains, edition)
-        times = _best(look, asked)
+        times = _usual(look, asked)
         return cls(times, _resident() - before, path.stat().st_size / _MIB, filled, look, asked)
 
     def goals(self, told: str, p99: float | None = None, grown: float | None = None) -> list[Goal]:
         """Return the figures as goals."""
         return [
             Goal(f"look-up, {told}, median", median(self.times), None, "us"),
-            Goal("    p99, best round", quantiles(self.times, n=100)[98], p99, "us"),
+            Goal("    p99", quantiles(self.times, n=100)[98], p99, "us"),
             Goal("    resident memory", self.grown, grown, "MiB"),
             Goal("    file", self.file, None, "MiB"),
             Goal("    filled in", self.filled, None, "s"),
@@ -239,11 +242,11 @@ def _sqlite(folder: Path, size: int, lists: int, count: int) -> list[Goal]:
     def look(pair: tuple[int, int]) -> object:
         return connection.execute("SELECT 1 FROM revoked WHERE list = ? AND serial = ?", pair).fetchone()
 
-    times = _best(look, asked)
+    times = _usual(look, asked)
     connection.close()
     return [
         Goal(f"SQLite instead: look-up, {size:,} entries, median", median(times), None, "us"),
-        Goal("    p99, best round", quantiles(times, n=100)[98], None, "us"),
+        Goal("    p99", quantiles(times, n=100)[98], None, "us"),
         Goal("    file", path.stat().st_size / _MIB, None, "MiB"),
         Goal("    filled in", filled, None, "s"),
     ]
@@ -291,18 +294,20 @@ def _verify(hierarchy: Hierarchy, now: datetime, rounds: int) -> list[Goal]:
         times = [(_timed(barest, [0])[0], _timed(bare, [0])[0], _timed(ours, [0])[0]) for _ in range(2_000)]
         for figures, column in zip((known_alone, alone, whole), zip(*times, strict=True), strict=True):
             figures.append(median(column))
-    best = min(range(rounds), key=lambda number: whole[number] / alone[number])
     return [
-        Goal("two bare RSA verifications, both keys used before, median", known_alone[best], None, "us"),
-        Goal("two bare RSA verifications, the holder's key new, median", alone[best], None, "us"),
-        Goal("path and proof, median", whole[best], None, "us"),
-        Goal("path and proof / bare, best round", whole[best] / alone[best], 3.0, "x"),
+        Goal("two bare RSA verifications, both keys used before", median(known_alone), None, "us"),
+        Goal("two bare RSA verifications, the holder's key new", median(alone), None, "us"),
+        Goal("path and proof", median(whole), None, "us"),
+        Goal("path and proof / bare", median(map(truediv, whole, alone)), 3.0, "x"),
     ]
 
 
-def _best(do: Callable[[T], object], inputs: Sequence[T]) -> list[float]:
-    """Return the times of the round that was disturbed least by what else the machine does: of the smallest p99."""
-    return min((_timed(do, inputs) for _ in range(_ROUNDS)), key=lambda times: quantiles(times, n=100)[98])
+def _usual(do: Callable[[T], object], inputs: Sequence[T]) -> list[float]:
+    """Return the times of the median round, by its p99."""
+    rounds = sorted(
+        (_timed(do, inputs) for _ in range(_ROUNDS)), key=lambda times: quantiles(times, n=100)[98]
+    )
+    return rounds[_ROUNDS // 2]
 
 
 def _timed(do: Callable[[T], object], inputs: Iterable[T]) -> list[float]:

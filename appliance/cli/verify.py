@@ -33,6 +33,13 @@ _JWKS = "jwks.json"
     help="Folder with what is believed: CA certificates (*.pem), lists (*.crl), the appliance's keys (jwks.json).",
 )
 @click.option(
+    "--crl",
+    "lists",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="A list that the evidence names (DER), to repeat that step; more than one for deltas.",
+)
+@click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
     help="Time (UTC) to decide for. [default: now for a token, for evidence the time it was made]",
@@ -75,7 +82,9 @@ def verify(file: BinaryIO, trust: Path | None, at: datetime | None, **options: A
         return
     if trust is None:
         raise click.UsageError("evidence needs --trust")
-    _evidence(content, _trust(trust, options["institution_root"]), when)
+    given = tuple(map(_list, options["lists"]))
+    _evidence(content, _trust(trust, options["institution_root"], given), when)
+    _require_named(Evidence.from_bytes(content), given)
     if options["token"] is not None:
         made = Evidence.from_bytes(content).time
         when = when or datetime.fromisoformat(made)
@@ -99,14 +108,28 @@ def _evidence(document: bytes, trust: Trust, at: datetime | None) -> None:
         click.echo(f"✓ {number}/{len(STEPS)} {step.name}: {step.finding}")
 
 
-def _trust(folder: Path, root: Path | None) -> Trust:
+def _list(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise ConfigInvalid(f"{path} is larger than any list")
+    return path.read_bytes()
+
+
+def _require_named(evidence: Evidence, given: tuple[bytes, ...]) -> None:
+    """Refuse lists that say nothing about this evidence: whoever gave them believes that they were looked into."""
+    named = evidence.revocation.lists
+    digests = () if named is None else named.digests
+    if any(sha256(der).hexdigest() not in digests for der in given):
+        raise EvidenceInvalid("revocation", "a list given with --crl is not one that the evidence names")
+
+
+def _trust(folder: Path, root: Path | None, given: tuple[bytes, ...]) -> Trust:
     pems = [
         content for path in sorted(folder.glob("*.pem")) if _CERTIFICATE in (content := read_bounded(path))
     ]
     lists = tuple(
         path.read_bytes() for path in sorted(folder.glob("*.crl")) if path.stat().st_size <= LARGEST
     )
-    return Trust(Anchors.from_pem(pems), None if root is None else _root(root), lists)
+    return Trust(Anchors.from_pem(pems), None if root is None else _root(root), (*given, *lists))
 
 
 def _root(path: Path) -> PublicKey:

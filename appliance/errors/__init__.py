@@ -14,9 +14,12 @@ under the same code. A leaf exists only where a caller acts differently on it.
     ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*, revocation_*
     ├── HsmError             where keys live: absent, unsafe, late, refusing
     ├── TokenError           token_invalid, jwks_invalid
+    ├── EligibilityError     the eligibility service, after a success: unavailable, late, refusing, lying
     ├── LedgerError          what is remembered: unavailable, contended, damaged, rolled back
     ├── CeremonyError        ceremony_plan_invalid, ceremony_refused, ceremony_unfinished, transcript_invalid
-    └── GatewayError         what is asked wrongly, too often, or by the wrong one; and what cannot be begun now
+    ├── GatewayError         what is asked wrongly, too often, or by the wrong one; and what cannot be begun now
+    ├── ClientError          who asks gets no answer that counts: unreachable, late, invalid, cancelled
+    └── HandoverError        requests as files: refused, repeated, late, interrupted
 
 Foreign exceptions are mapped where they arise, always with `from`. Misuse of our own functions is a bug and
 raises ValueError or TypeError instead.
@@ -62,6 +65,13 @@ from appliance.errors.ceremony import (
     CeremonyUnfinished,
     TranscriptInvalid,
 )
+from appliance.errors.client import (
+    ApplianceAnswerInvalid,
+    ApplianceLate,
+    ApplianceUnreachable,
+    AuthenticationCancelled,
+    ClientError,
+)
 from appliance.errors.configuration import (
     ConfigInvalid,
     ConfigurationError,
@@ -69,6 +79,18 @@ from appliance.errors.configuration import (
     ProfileInvalid,
     ProfileUnsafe,
     RootRefused,
+)
+from appliance.errors.eligibility import (
+    EligibilityAnswerForeign,
+    EligibilityAnswerInvalid,
+    EligibilityCancelled,
+    EligibilityConnectorFailed,
+    EligibilityError,
+    EligibilityNotConfigured,
+    EligibilityPartMissing,
+    EligibilityRefused,
+    EligibilityTimeout,
+    EligibilityUnavailable,
 )
 from appliance.errors.gateway import (
     AccessDenied,
@@ -84,6 +106,14 @@ from appliance.errors.gateway import (
     RequestMalformed,
     RequestTooLarge,
     ResourceAbsent,
+)
+from appliance.errors.handover import (
+    HandoverError,
+    HandoverFileRefused,
+    HandoverInterrupted,
+    HandoverLate,
+    HandoverRepeated,
+    HandoverRequestInvalid,
 )
 from appliance.errors.hsm import (
     HsmBusy,
@@ -161,7 +191,11 @@ __all__ = [
     "EX_CONFIG",
     "EX_REFUSED",
     "AccessDenied",
+    "ApplianceAnswerInvalid",
     "ApplianceError",
+    "ApplianceLate",
+    "ApplianceUnreachable",
+    "AuthenticationCancelled",
     "BudgetSpent",
     "CardAbsent",
     "CardAnswerMalformed",
@@ -186,6 +220,7 @@ __all__ = [
     "CertificateUnknown",
     "CertificateUnsuitable",
     "CertificateUntrusted",
+    "ClientError",
     "ConfigInvalid",
     "ConfigurationError",
     "CvcChainInvalid",
@@ -193,12 +228,28 @@ __all__ = [
     "Defect",
     "DeskUnknown",
     "Distrust",
+    "EligibilityAnswerForeign",
+    "EligibilityAnswerInvalid",
+    "EligibilityCancelled",
+    "EligibilityConnectorFailed",
+    "EligibilityError",
+    "EligibilityNotConfigured",
+    "EligibilityPartMissing",
+    "EligibilityRefused",
+    "EligibilityTimeout",
+    "EligibilityUnavailable",
     "EvidenceInvalid",
     "FrontImageUnreadable",
     "FrontNotGenuine",
     "GatewayBusy",
     "GatewayDraining",
     "GatewayError",
+    "HandoverError",
+    "HandoverFileRefused",
+    "HandoverInterrupted",
+    "HandoverLate",
+    "HandoverRepeated",
+    "HandoverRequestInvalid",
     "HsmBusy",
     "HsmError",
     "HsmKeyAbsent",
@@ -295,9 +346,12 @@ _BRANCHES = (
     TrustError,
     HsmError,
     TokenError,
+    EligibilityError,
     LedgerError,
     CeremonyError,
     GatewayError,
+    ClientError,
+    HandoverError,
 )
 
 BY_CODE = {code: leaf for branch in _BRANCHES for code, leaf in _leaves(branch).items()}

@@ -34,10 +34,10 @@ _SYSCALLS = {
 """Numbers of x86-64, with arguments that would do no harm."""
 
 
-def refused(act: Callable[[], object]) -> str | None:
+def refused(act: Callable[..., object], *arguments: object) -> str | None:
     """Return how *act* was refused, by the name of its errno."""
     try:
-        act()
+        act(*arguments)
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, str(error))
     return None
@@ -79,13 +79,22 @@ def status(name: str) -> str:
     return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
 
 
+def open_socket(family: int) -> None:
+    """Open a raw socket."""
+    socket.socket(family, socket.SOCK_RAW).close()
+
+
+def map_writable_code() -> None:
+    """Map memory that can be written and run."""
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+
+
 def main() -> None:
     """Try everything, and tell."""
     credentials = Path(os.environ["CREDENTIALS_DIRECTORY"])
-    pid_of_systemd = refused(lambda: Path("/proc/1/status").read_text())
     found = {
         "write": {
-            place: refused(lambda place=place: write(place))  # type: ignore[misc]  # mypy has no type for such a default
+            place: refused(write, place)
             for place in (
                 *("/etc", "/usr", "/boot", "/var/lib", "/var/log", "/etc/jpki-appliance", "/root", "/home"),
                 *("/opt/jpki-appliance", "/dev", "/sys", "/proc/sys/kernel", str(credentials)),
@@ -93,7 +102,7 @@ def main() -> None:
             )
         },
         "family": {
-            name: refused(lambda number=number: socket.socket(number, socket.SOCK_RAW).close())  # type: ignore[misc]  # as above
+            name: refused(open_socket, number)
             for name, number in (
                 ("netlink", 16),
                 ("packet", 17),
@@ -102,15 +111,11 @@ def main() -> None:
                 ("alg", 38),
             )
         },
-        "syscall": {name: refused(lambda call=call: syscall(*call)) for name, call in _SYSCALLS.items()},  # type: ignore[misc]  # as above
-        "memory that is written and run": refused(
-            lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
-        ),
+        "syscall": {name: refused(syscall, *call) for name, call in _SYSCALLS.items()},
+        "memory that is written and run": refused(map_writable_code),
         "set-user-id": refused(set_user_bit),
-        "network": {
-            address: refused(lambda address=address: send(address)) for address in ("127.0.0.1", "192.0.2.2")
-        },  # type: ignore[misc]  # as above
-        "/proc/1": pid_of_systemd,
+        "network": {address: refused(send, address) for address in ("127.0.0.1", "192.0.2.2")},
+        "/proc/1": refused(Path("/proc/1/status").read_text),
         "clock can be asked": _LIBC.adjtimex(ctypes.create_string_buffer(512)) >= 0,
         "devices": sorted(one.name for one in Path("/dev").iterdir()),
         "status": {name: status(name) for name in ("CapBnd", "CapEff", "NoNewPrivs", "Seccomp")},

@@ -51,6 +51,11 @@ for one in MUNICIPALITIES:
     crl = issue(hierarchy.holders.generations[-1], one, [1], now=datetime.now(UTC), number=1, life=timedelta(days=1))
     Path(sys.argv[1], f"{one.code}.crl").write_bytes(crl.public_bytes(Encoding.DER))
 """
+_LOGIN = """
+import pkcs11
+(token,) = pkcs11.lib("/usr/lib/softhsm/libsofthsm2.so").get_tokens(token_label="jpki-appliance")
+token.open(user_pin=input()).close()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,14 @@ class Site:
     def command(self, *arguments: str) -> Said:
         """Run the program as the service's user, with the service's configuration where it is asked for."""
         return self.machine.run(PROGRAM, *arguments, user=PROGRAM, check=False)
+
+    def log_in_once(self) -> None:
+        """Log in to the token as one does with the vendor's own tool: a token that has seen a wrong PIN asks for that."""
+        self.machine.run(
+            *("runuser", "--user", PROGRAM, "--", "env", f"SOFTHSM2_CONF={STATE}/softhsm/softhsm2.conf"),
+            *(PYTHON, "-I", "-c", _LOGIN),
+            entering=(self.machine.root / "root/kept/user.pin").read_text("ascii"),
+        )
 
     def ledger_size(self) -> int:
         """Return how many entries the ledger has; raise where it does not verify."""

@@ -1,0 +1,88 @@
+"""A clinic for the bench: `cli.site`, with many terminals and without anything that would slow the load down."""
+
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from appliance.cli import site
+from appliance.simulator.network_pki import CA, NetworkAuthority
+
+READER: Final = "r"
+"""What each terminal calls its only reader."""
+_MOST: Final = 100_000
+"""The largest of all rates that a configuration can name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """A site in *folder*, whose daemon listens on *port*, with *terminals* called `t0`, `t1`, …."""
+
+    folder: Path
+    port: int
+    terminals: int
+
+    @classmethod
+    def build(cls, folder: Path, terminals: int) -> Self:
+        """Make one in *folder*, which is absent or empty."""
+        port = _free_port()
+        site.build(folder, port=port, metrics_port=0)
+        authority = NetworkAuthority.create(datetime.now(UTC))
+        authority.save(folder / "tls")
+        authority.issue_server(folder / "tls" / "server.pem", ("localhost",))
+        for number in range(terminals):
+            authority.issue_client(folder / "tls" / f"t{number}.pem", f"t{number}.bench.example")
+        return cls(folder, port, terminals)
+
+    @property
+    def socket(self) -> Path:
+        """Where reception asks."""
+        return self.folder / "run" / "appliance.sock"
+
+    @property
+    def authority(self) -> Path:
+        """The CA of the server's certificate."""
+        return self.folder / "tls" / CA
+
+    def certificate(self, number: int) -> tuple[Path, Path]:
+        """Return the certificate of a terminal, and its key."""
+        tls = self.folder / "tls"
+        return tls / f"t{number}.pem", tls / f"t{number}-key.pem"
+
+    def configured(self, name: str, *, workers: int, at_once: int) -> Path:
+        """Write a configuration called *name*: so many *workers*, and so many authentications *at_once*."""
+        text = (self.folder / "appliance.toml").read_text("utf-8")
+        # No reader of its own, so no PC/SC either.
+        text = re.sub(r"(?ms)^\[\[reader\]\]$.*?(?=^\[result\]$)", "", text)
+        budget = f"budget = {{ per_minute = {_MOST}, at_once = 4096, per_day = 10000000 }}"
+        for old, new in (
+            ("workers = 2", f"workers = {workers}"),
+            ("challenges_per_minute = 600", f"challenges_per_minute = {_MOST}"),
+            ("authentications = 256", f"authentications = {at_once}"),
+            ('role = "reception"', f'role = "reception"\n{budget}'),
+        ):
+            text, found = re.subn(rf"(?m)^{re.escape(old)}$", new, text)
+            if found != 1:
+                raise ValueError(f"the annotated configuration no longer has {old!r}")
+        peers = (
+            f'[[peer]]\nalias = "t{number}"\nrole = "terminal"\ncertificate_name = "t{number}.bench.example"\n'
+            for number in range(self.terminals)
+        )
+        file = self.folder / f"{name}.toml"
+        file.write_text("\n".join((text, *peers)), "utf-8")
+        return file
+
+
+def desks(numbers: Sequence[int]) -> list[str]:
+    """Return the desks of the terminals of these *numbers*."""
+    return [f"t{number}.{READER}" for number in numbers]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

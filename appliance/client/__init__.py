@@ -1,0 +1,56 @@
+"""
+For programs that ask an appliance: authenticate at a desk, wait, verify.
+
+    async with Client(Socket(Path("run/appliance.sock")), audience="reception.example.jp") as client:
+        result = await client.authenticate("desk-1", "pinless", FaceCheck("kiosk-1"))
+
+docs/integrators.en.md tells the rest. Whatever fails is an `ApplianceError` with a stable `code`; `told` gives the texts
+for people.
+"""
+
+from appliance.catalogue import Language
+from appliance.client.address import Address, Network, Socket
+from appliance.client.answers import Desk, Front, Problem
+from appliance.client.blocking import authenticate
+from appliance.client.client import Client, FaceCheck, Mode, Options, VisualCheck
+from appliance.client.refused import Refused, Told, told
+from appliance.client.result import Claims, Result
+from appliance.errors import (
+    ApplianceAnswerInvalid,
+    ApplianceError,
+    ApplianceLate,
+    ApplianceUnreachable,
+    AuthenticationCancelled,
+    ClientError,
+    JwksInvalid,
+    TokenInvalid,
+)
+
+__all__ = [
+    "Address",
+    "ApplianceAnswerInvalid",
+    "ApplianceError",
+    "ApplianceLate",
+    "ApplianceUnreachable",
+    "AuthenticationCancelled",
+    "Claims",
+    "Client",
+    "ClientError",
+    "Desk",
+    "FaceCheck",
+    "Front",
+    "JwksInvalid",
+    "Language",
+    "Mode",
+    "Network",
+    "Options",
+    "Problem",
+    "Refused",
+    "Result",
+    "Socket",
+    "Told",
+    "TokenInvalid",
+    "VisualCheck",
+    "authenticate",
+    "told",
+]

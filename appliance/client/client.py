@@ -1,0 +1,238 @@
+"""
+The client: one call from a desk to a verified result.
+
+A request carries an Idempotency-Key and is sent again where its answer was lost, so there is one authentication
+whatever becomes of connections. Whoever stops waiting, by cancelling the task or by its time limit, has the
+authentication cancelled as well: a card is not kept for nobody. Nothing is logged here at all.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypedDict, Unpack
+
+import msgspec
+
+from appliance.catalogue import Language
+from appliance.client.address import Address
+from appliance.client.answers import Desk, Desks, Front, Job, decoded
+from appliance.client.exchange import Ask, Deadline, Exchange
+from appliance.client.refused import Refused
+from appliance.client.result import Keys, Question, Result, require_evidence, verify
+from appliance.errors import (
+    ApplianceAnswerInvalid,
+    ApplianceError,
+    ApplianceLate,
+    AuthenticationCancelled,
+    TokenInvalid,
+)
+
+_AUTHENTICATIONS: Final = "/v1/authentications"
+_WAIT_SECONDS: Final = 25
+_KEYS_SECONDS: Final = 15.0
+_FRONT_SECONDS: Final = 60.0
+_LETTING_GO_SECONDS: Final = 5.0
+
+Mode = Literal["pinless", "pin"]
+
+
+class FaceCheck(msgspec.Struct, frozen=True, tag_field="method", tag="face"):
+    """A device has compared the holder's face with the card."""
+
+    device: str
+
+
+class VisualCheck(msgspec.Struct, frozen=True, tag_field="method", tag="visual"):
+    """A person has compared the holder with the card's photo."""
+
+    operator: str
+
+
+class Options(TypedDict, total=False):
+    """What else can be said of an authentication."""
+
+    nonce: str
+    """The caller's own, which the token repeats; a random one where none is given."""
+    evidence: bool
+    """Whether the evidence comes with the result."""
+    last_pin_try: bool
+    """Whether the PIN's last try may be used."""
+    seconds: float
+    """How long all of it may take; 120 where nothing is said."""
+
+
+class Client:
+    """
+    An appliance at *address*, which makes results for *audience*; an asynchronous context manager.
+
+    *keys* is a JWKS that was brought here by a way you trust; without it, the appliance is asked for its keys by the same
+    connection. Texts for people are in *language*.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        audience: str,
+        keys: bytes | None = None,
+        language: Language = Language.EN,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._address, self._audience, self._language, self._clock = address, audience, language, clock
+        self._pinned = None if keys is None else Keys(keys)
+        self._keys = self._pinned
+        self._opened: Exchange | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._opened = Exchange(self._address, self._language)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._leaving:
+                await asyncio.wait(self._leaving, timeout=_LETTING_GO_SECONDS)
+        finally:
+            await self._exchange.close()
+            self._opened = None
+
+    async def authenticate(
+        self,
+        desk: str,
+        mode: Mode,
+        identity_check: FaceCheck | VisualCheck | None = None,
+        **options: Unpack[Options],
+    ) -> Result:
+        """
+        Authenticate the holder of the card at *desk*, and return the verified result.
+
+        Raises Refused where the appliance refuses, ApplianceUnreachable, ApplianceLate, ApplianceAnswerInvalid,
+        AuthenticationCancelled, and TokenInvalid or JwksInvalid where the result does not hold.
+        """
+        deadline = Deadline(options.get("seconds", 120.0))
+        check: dict[str, str] | None = None if identity_check is None else msgspec.to_builtins(identity_check)
+        question = Question(self._audience, options.get("nonce") or secrets.token_hex(16), desk, mode, check)
+        evidence = options.get("evidence", False)
+        order: dict[str, Any] = {"desk": desk, "mode": mode, "nonce": question.nonce, "evidence": evidence}
+        if check is not None:
+            order["identity_check"] = check
+        if options.get("last_pin_try", False):
+            order["last_pin_try"] = True
+        beginning = asyncio.create_task(self._begin(order, deadline))
+        try:
+            job, request_id = await asyncio.shield(beginning)
+            while job.state == "running":
+                job, request_id = await self._look(job, deadline)
+        except BaseException:
+            deadline.end()
+            await self._leave(beginning)
+            raise
+        return await self._result(job, question, request_id, evidence=evidence)
+
+    async def read_front(
+        self, desk: str, birth: date, expiry_year: int, security_code: str, *, last_try: bool = False
+    ) -> Front:
+        """
+        Return the front of the card at *desk*, opened by what is printed on it (照合番号B).
+
+        Asked once and never again by itself: the card counts wrong tries, and blocks after a few. Raises as
+        `authenticate`.
+        """
+        order = {
+            "desk": desk,
+            "birth": birth,
+            "expiry_year": expiry_year,
+            "security_code": security_code,
+            "last_try": last_try,
+        }
+        ask = Ask("POST", "/v1/surface-readings", msgspec.json.encode(order), seconds=_FRONT_SECONDS)
+        answer = await self._exchange.once(ask)
+        return decoded(answer.body, Front, answer.request_id)
+
+    async def desks(self) -> tuple[Desk, ...]:
+        """Return the desks that we may use."""
+        answer = await self._exchange.persistently(Ask("GET", "/v1/terminals"), Deadline(_KEYS_SECONDS))
+        return decoded(answer.body, Desks, answer.request_id).desks
+
+    @property
+    def _exchange(self) -> Exchange:
+        if self._opened is None:
+            raise RuntimeError("a client is used within its `async with`")
+        return self._opened
+
+    async def _begin(self, order: dict[str, Any], deadline: Deadline) -> tuple[Job, str]:
+        ask = Ask("POST", _AUTHENTICATIONS, msgspec.json.encode(order), key=secrets.token_hex(16))
+        return await self._job(ask, deadline)
+
+    async def _look(self, job: Job, deadline: Deadline) -> tuple[Job, str]:
+        """Return how *job* stands later, when it has ended or some time has passed; raise ApplianceLate at the end."""
+        wait = min(_WAIT_SECONDS, int(deadline.left()))
+        if deadline.left() <= 0:
+            raise ApplianceLate("the authentication has not ended in time")
+        ask = Ask("GET", f"{_AUTHENTICATIONS}/{job.id}?wait={wait}", seconds=wait + 10.0)
+        later, request_id = await self._job(ask, deadline)
+        if later.id != job.id:
+            raise ApplianceAnswerInvalid("the answer is about another authentication", request_id)
+        if wait == 0 and later.state == "running":
+            await asyncio.sleep(min(0.1, deadline.left()))
+        return later, request_id
+
+    async def _job(self, ask: Ask, deadline: Deadline) -> tuple[Job, str]:
+        answer = await self._exchange.persistently(ask, deadline)
+        return decoded(answer.body, Job, answer.request_id), answer.request_id
+
+    async def _leave(self, beginning: "asyncio.Task[tuple[Job, str]]") -> None:
+        """Have cancelled what *beginning* has begun, or is about to; it goes on where we are cancelled once more."""
+        leaving = asyncio.create_task(self._cancel(beginning))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.wait((leaving,), timeout=_LETTING_GO_SECONDS)
+
+    async def _cancel(self, beginning: "asyncio.Task[tuple[Job, str]]") -> None:
+        await asyncio.wait((beginning,), timeout=_LETTING_GO_SECONDS / 2)
+        if not beginning.done():
+            beginning.cancel()
+            return
+        if beginning.cancelled() or beginning.exception() is not None:
+            return
+        job, _ = beginning.result()
+        with suppress(ApplianceError):
+            await self._exchange.once(
+                Ask("DELETE", f"{_AUTHENTICATIONS}/{job.id}", seconds=_LETTING_GO_SECONDS)
+            )
+
+    async def _result(self, job: Job, question: Question, request_id: str, *, evidence: bool) -> Result:
+        if job.problem is not None:
+            raise Refused(job.problem)
+        if job.state == "cancelled":
+            raise AuthenticationCancelled("the authentication was cancelled", request_id)
+        if job.state != "authenticated" or job.token is None:
+            raise ApplianceAnswerInvalid("the authentication has ended without result and reason", request_id)
+        key = await self._key(job.token)
+        claims = verify(job.token, key, question, self._clock())
+        if not evidence:
+            return Result(claims, job.token, None, request_id)
+        if job.evidence is None:
+            raise ApplianceAnswerInvalid("the evidence that was asked for is missing", request_id)
+        document = job.evidence.encode()
+        require_evidence(claims, document)
+        return Result(claims, job.token, document, request_id)
+
+    async def _key(self, token: str) -> Any:  # noqa: ANN401 - PyJWT's key
+        """Return the key that *token* names; one that is not known is a reason to ask again, once."""
+        key = None if self._keys is None else self._keys.named_by(token)
+        if key is None and self._pinned is None:
+            answer = await self._exchange.persistently(
+                Ask("GET", "/.well-known/jwks.json"), Deadline(_KEYS_SECONDS)
+            )
+            self._keys = Keys(answer.body)
+            key = self._keys.named_by(token)
+        if key is None:
+            raise TokenInvalid("the key that the token names is none of the appliance's")
+        return key

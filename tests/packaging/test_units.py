@@ -1,0 +1,106 @@
+"""The units: systemd has nothing to say to them, the sandbox is as tight as promised, nothing shipped is left out."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).parents[2] / "systemd"
+UNITS = sorted(SYSTEMD.glob("*.service")) + sorted(SYSTEMD.glob("*.socket"))
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
+DROP_INS = sorted((SYSTEMD / "drop-ins").glob("*.conf"))
+HIGHEST_EXPOSURE = 15
+"""Tenths, as --threshold= has them."""
+OURS = "/usr/bin/jpki-appliance"
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze; what it says goes to one stream."""
+    program = shutil.which("systemd-analyze")
+    assert program is not None, "systemd-analyze is not installed (Debian package systemd)"
+    return subprocess.run(
+        (program, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The units in a folder, with a program that this machine has in the place of ours."""
+    for unit in UNITS:
+        (tmp_path / unit.name).write_text(unit.read_text().replace(OURS, "/bin/true"))
+    return tmp_path
+
+
+def settings(path: Path, name: str) -> list[str]:
+    """Return all values that *path* gives to the setting called *name*."""
+    return re.findall(rf"^{name}=(.*)$", path.read_text(), re.MULTILINE)
+
+
+def test_systemd_has_nothing_to_say(installed: Path) -> None:
+    """Every line of the units is understood: unknown settings would only be warned of, and be without effect."""
+    said = analyze("verify", "--man=no", *(str(installed / unit.name) for unit in UNITS))
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.stem)
+def test_each_drop_in_is_understood(drop_in: Path, installed: Path) -> None:
+    """What a site may add is as right as what it is added to."""
+    unit = installed / (
+        "jpki-terminal.service" if drop_in.stem == "local-terminal" else "jpki-appliance.service"
+    )
+    folder = installed / f"{unit.name}.d"
+    folder.mkdir()
+    (folder / drop_in.name).write_text(drop_in.read_text())
+    said = analyze("verify", "--man=no", str(unit))
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.stem)
+def test_the_sandbox_is_tight(unit: Path) -> None:
+    """The exposure is at most 1.5; a unit that gives away more fails here, and names what."""
+    said = analyze("security", "--offline=true", "--no-pager", f"--threshold={HIGHEST_EXPOSURE}", str(unit))
+    assert said.returncode == 0, said.stdout
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.stem)
+def test_what_needs_a_person_is_not_started_again(unit: Path) -> None:
+    """A wrong PIN ends with 78, and that is that; everything else starts again by itself."""
+    assert settings(unit, "RestartPreventExitStatus") == ["78"]
+    assert settings(unit, "Restart") == ["on-failure"]
+
+
+def test_peers_of_the_local_socket_are_seen_as_who_they_are() -> None:
+    """With a user namespace of its own the service would take every caller for nobody."""
+    assert settings(SYSTEMD / "jpki-appliance.service", "PrivateUsers") == []
+    assert settings(SYSTEMD / "jpki-appliance.socket", "SocketMode") == ["0660"]
+
+
+def test_secrets_are_credentials() -> None:
+    """PIN, pseudonym key and terminal key come encrypted; none stands in an environment or an argument."""
+    for unit, names in (
+        ("jpki-appliance.service", ["hsm-pin", "pseudonym-key"]),
+        ("jpki-terminal.service", ["terminal-key"]),
+    ):
+        path = SYSTEMD / unit
+        assert [value.split(":")[0] for value in settings(path, "LoadCredentialEncrypted")] == names
+        assert settings(path, "Environment") == settings(path, "SetCredential") == []
+
+
+def test_both_users_may_use_readers() -> None:
+    """The polkit rule names the users of both services, whose accounts sysusers makes."""
+    rule, accounts = (SYSTEMD / "polkit.rules").read_text(), (SYSTEMD / "sysusers.conf").read_text()
+    for unit in SERVICES:
+        (user,) = settings(unit, "User")
+        assert f'"{user}"' in rule
+        assert re.search(rf"^u {user} ", accounts, re.MULTILINE)
+    (group,) = settings(SYSTEMD / "jpki-appliance.socket", "SocketGroup")
+    assert re.search(rf"^g {group} ", accounts, re.MULTILINE)
+
+
+def test_the_readme_names_every_file() -> None:
+    """Who opens the folder finds each file explained."""
+    readme = (SYSTEMD / "README.md").read_text()
+    for path in SYSTEMD.iterdir():
+        assert path.name in readme or path.name == "README.md", path.name
