@@ -1,4 +1,4 @@
-"""`jpki-appliance hsm bench`: what it measures, and that it leaves nothing behind."""
+"""`jpki-appliance hsm bench` and `bench daemon`: what they measure, and that they leave nothing behind."""
 
 import json
 from pathlib import Path
@@ -46,3 +46,33 @@ def test_bench_without_its_configuration(tmp_path: Path) -> None:
     finished = run("hsm", "bench", "--config", str(tmp_path / "none.toml"), "--json")
     assert finished.returncode == 78
     assert "config_invalid" in finished.stderr
+
+
+def test_bench_of_the_daemon_measures_whole_authentications(tmp_path: Path) -> None:
+    """
+    Every row has authentications that succeeded, in two round trips of six frames, and each goal says whether it is met.
+
+    More callers than are let in are refused with a code, and nothing else goes wrong.
+    """
+    finished = run("bench", "daemon", "--quick", "--json", TMPDIR=str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert 0 < report["bare"]["p50"] <= report["bare"]["p99"]
+    assert {row["workers"] for row in report["rows"]} == {1, 2}
+    for row in report["rows"]:
+        assert row["authentications"] > 0
+        assert row["of_bare"] > 1
+        assert 0 < row["answered_p50"] <= row["whole_p50"]
+        assert (row["round_trips"], row["frames"]) == pytest.approx((2, 6))
+        assert set(row["outcomes"]) <= {"authenticated", "gateway_busy"}
+        assert row["outcomes"].get("gateway_busy", 0) == row["refused"]
+    beyond = max(report["rows"], key=lambda row: row["callers"])
+    assert beyond["refused"] > 0
+    assert {"HSM workers, both signatures", "verification, revocation"} <= {
+        part["name"] for part in report["parts"]
+    }
+    assert report["idle"]["terminals"] == 20
+    assert [goal["met"] for goal in report["goals"]] == [
+        goal["value"] <= goal["limit"] for goal in report["goals"]
+    ]
+    assert not list(tmp_path.iterdir())

@@ -47,6 +47,7 @@ class Balancer:
             ("/etc/haproxy/appliance-ca.pem", str(self.folder / "ca.pem"), 2),
             ("/etc/haproxy/balancer.pem", str(self.folder / "balancer.pem"), 2),
             (_INTERVALS, "inter 200ms fastinter 100ms fall 2", 2),
+            ("timeout check 2s", "timeout check 10s", 1),
             ("rise 45", "rise 4", 1),
             *((f"192.0.2.1{number}:8443", f"127.0.0.1:{port}", 3) for number, port in enumerate(nodes, 1)),
         ]

@@ -102,7 +102,10 @@ def _first(folder: Path, pcscd: PrivatePcscd, database: str) -> Site:
     for name in (*WARDS, "front-desk", "balancer"):
         site.authority.issue_client(tls / f"{name}.pem", f"{name}.example.jp")
     site.change(
-        ('"ledger/ledger.sqlite3"', f'"{database}"'), ("notice_seconds = 0.0", "notice_seconds = 1.0")
+        ('"ledger/ledger.sqlite3"', f'"{database}"'),
+        ("notice_seconds = 0.0", "notice_seconds = 1.0"),
+        ("sign_seconds = 2.0", "sign_seconds = 5.0"),
+        ("append_seconds = 2.0", "append_seconds = 5.0"),
     )
     for name in WARDS:
         site.add(_PEER.format(name, "terminal"))

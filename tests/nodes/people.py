@@ -152,6 +152,8 @@ class FrontDesk:
     client: aiohttp.ClientSession
     outcomes: list[str] = field(default_factory=list)
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
+    breaks: list[str] = field(default_factory=list)
+    """How connections broke."""
 
     @property
     def url(self) -> str:
@@ -164,13 +166,21 @@ class FrontDesk:
         try:
             async with self.client.post(f"{self.url}?wait={wait}", json=order) as answer:
                 said: dict[str, Any] = await answer.json(content_type=None)
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
+            self.breaks.append(repr(error))
             said = {}
         problem = said.get("problem", said)
         self.outcomes.append(problem.get("code") or said.get("state") or "broken")
         if said.get("state") == "authenticated":
             self.acknowledged.append(said)
         return said
+
+    async def served(self, desk: str, wait: int = 20) -> dict[str, Any]:
+        """Return the job at *desk*; where the terminal has not yet heard of the end of another one, ask again."""
+        while (job := await self.ask(desk, wait)).get("code") == "reader_busy":  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.05)
+        assert "id" in job, (job, self.breaks, (self.clinic.balancer.folder / "said").read_text())
+        return job
 
     async def keep_asking(self, desk: str, enough: asyncio.Event) -> None:
         """Ask again and again; after a refusal with a pause, as the refusal would have it, only shorter."""

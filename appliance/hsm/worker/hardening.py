@@ -10,7 +10,8 @@ _PR_SET_DUMPABLE = 4
 def harden() -> None:
     """Keep the PIN and what the module holds to this process, and leave its end to whoever started it."""
     conceal()
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # SIGABRT is the service manager's word when the daemon hangs: it goes to the whole group, and must not hit a login.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGABRT):
         signal.signal(name, signal.SIG_IGN)
 
 

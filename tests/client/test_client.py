@@ -1,0 +1,139 @@
+"""The client against the daemon: HSM, card and ledger are real ones, over the socket and over TLS."""
+
+import asyncio
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from appliance.catalogue import Language
+from appliance.client import (
+    ApplianceUnreachable,
+    Client,
+    FaceCheck,
+    Network,
+    Refused,
+    Socket,
+    told,
+)
+from appliance.simulator.card_data import CardData
+from appliance.simulator.network_pki import CA
+from tests.daemon.process import ORDER, Daemon, Site
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+AUDIENCE = "reception.example.jp"
+DESK = str(ORDER["desk"])
+DEVICE = ORDER["identity_check"]["device"]  # type: ignore[index]  # a dictionary in a dictionary of objects
+
+
+def client_at(site: Site, language: Language = Language.EN) -> Client:
+    """Return a client on the socket of the daemon at *site*."""
+    return Client(Socket(site.socket), audience=AUDIENCE, language=language)
+
+
+def run(example: str, *arguments: str) -> str:
+    """Return what an example prints."""
+    done = subprocess.run(
+        (sys.executable, EXAMPLES / example, *arguments), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_a_card_at_a_desk_becomes_a_verified_result(daemon: Daemon) -> None:
+    """One call: nonce, wait, keys, signature, audience, time; the evidence comes along where it is asked for."""
+    with daemon.site.card():
+        async with client_at(daemon.site) as client:
+            first = await client.authenticate(DESK, "pinless", FaceCheck(DEVICE), evidence=True)
+            second = await client.authenticate(DESK, "pinless", FaceCheck(DEVICE), nonce="visit-4711")
+    assert first.claims.sub == second.claims.sub
+    assert first.claims.nonce != second.claims.nonce == "visit-4711"
+    assert (first.evidence is not None, second.evidence) == (True, None)
+    assert first.claims.log.index < second.claims.log.index
+
+
+async def test_a_refusal_speaks_to_people(daemon: Daemon) -> None:
+    """In the language that was asked for, with the number under which the log has it."""
+    async with client_at(daemon.site, Language.JA) as client:
+        with pytest.raises(Refused) as caught:
+            await client.authenticate("desk-9", "pinless", FaceCheck(DEVICE))
+    shown = told(caught.value, Language.JA)
+    assert (shown.code, caught.value.problem.status) == ("desk_unknown", 404)
+    assert shown.title.endswith("。")
+    assert any(line["request"] == shown.request_id for line in daemon.logged())
+
+
+async def test_who_gives_up_frees_the_desk(daemon: Daemon) -> None:
+    """A cancelled task leaves no authentication that waits for a card, so the next one finds the desk free."""
+    async with client_at(daemon.site) as client:
+        waiting = asyncio.create_task(client.authenticate(DESK, "pinless", FaceCheck(DEVICE)))
+        while {desk.desk: desk.state for desk in await client.desks()}[DESK] != "busy":  # noqa: ASYNC110 - nobody calls
+            await asyncio.sleep(0.02)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        with daemon.site.card():
+            await client.authenticate(DESK, "pinless", FaceCheck(DEVICE))
+
+
+async def test_the_front_is_read_for_the_staff(daemon: Daemon) -> None:
+    """Images come as PNG, and none of it is in any repr; a wrong number is told with the tries that are left."""
+    site = daemon.site
+    printed = CardData.load(site.folder / "card").printed
+    with site.card():
+        async with client_at(site) as client:
+            with pytest.raises(Refused) as caught:
+                await client.read_front(DESK, date(1900, 1, 1), printed.expiry.year, printed.security_code)
+            assert caught.value.problem.tries_left is not None
+            front = await client.read_front(DESK, printed.birth, printed.expiry.year, printed.security_code)
+    assert (front.birth, front.photo[:4], repr(front)) == (printed.birth, b"\x89PNG", "Front()")
+
+
+async def test_a_certificate_that_is_no_peers_is_told_apart(daemon: Daemon) -> None:
+    """Who is known but may not ask is refused; whose certificate leads elsewhere reaches nobody, and need not wait."""
+    site = daemon.site
+    tls = site.folder / "tls"
+    url = f"https://localhost:{site.port}"
+    ward = Network(url, tls / CA, tls / "ward-1.pem", tls / "ward-1-key.pem")
+    async with Client(ward, audience=AUDIENCE) as client:
+        with pytest.raises(Refused) as caught:
+            await client.authenticate(DESK, "pinless", FaceCheck(DEVICE))
+    assert caught.value.code == "access_denied"
+    elsewhere = Network(url, tls / "ward-1.pem", tls / "ward-1.pem", tls / "ward-1-key.pem")
+    async with Client(elsewhere, audience=AUDIENCE) as client:
+        with pytest.raises(ApplianceUnreachable):
+            await client.authenticate(DESK, "pinless", FaceCheck(DEVICE))
+
+
+def test_the_example_has_twenty_lines_and_works(daemon: Daemon) -> None:
+    """What integrators read first is what runs here."""
+    text = (EXAMPLES / "authenticate.py").read_text("utf-8")
+    assert len(text.splitlines()) <= 20
+    with daemon.site.card():
+        assert f"{DESK}: " in run("authenticate.py", str(daemon.site.socket), AUDIENCE, DESK, DEVICE)
+    assert "[desk_unknown]" in run("authenticate.py", str(daemon.site.socket), AUDIENCE, "desk-9", DEVICE)
+
+
+def test_the_example_without_an_event_loop_works(daemon: Daemon) -> None:
+    """Over TLS, as a peer of the role `reception` with a certificate."""
+    site = daemon.site
+    tls = site.folder / "tls"
+    site.authority.issue_client(tls / "reception-2.pem", "reception-2.example.jp")
+    before = site.file.read_text()
+    site.add(
+        '[[peer]]\nalias = "reception-2"\nrole = "reception"\ncertificate_name = "reception-2.example.jp"\n'
+    )
+    try:
+        daemon.reload()
+        with site.card():
+            printed = run(
+                "without_event_loop.py",
+                *(f"https://localhost:{site.port}", str(tls / CA)),
+                *(str(tls / "reception-2.pem"), str(tls / "reception-2-key.pem"), AUDIENCE, DESK, DEVICE),
+            )
+        assert int(printed.split()[1]) > 100
+    finally:
+        site.file.write_text(before)
+        daemon.reload()

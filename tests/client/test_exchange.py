@@ -1,0 +1,241 @@
+"""What becomes of a question where the line, or the other end, does not do what it should."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from appliance.client import (
+    ApplianceAnswerInvalid,
+    ApplianceError,
+    ApplianceLate,
+    ApplianceUnreachable,
+    AuthenticationCancelled,
+    Client,
+    FaceCheck,
+    Language,
+    Network,
+    Refused,
+    Result,
+    Socket,
+    TokenInvalid,
+    told,
+)
+from appliance.client.exchange import LARGEST_ANSWER
+from appliance.errors import ConfigInvalid
+from tests.client.pretender import Play, cut, job, pretending, problem, says
+from tests.client.tokens import KEY, NOW, OTHER, jwks, token
+
+RUNNING, DONE = job("running"), job("authenticated", token=token())
+
+
+async def authenticate(
+    place: Path, keys: bytes | None = jwks(KEY), *, seconds: float = 20.0, evidence: bool = False
+) -> Result:
+    """Ask whoever is at *place*."""
+    async with Client(Socket(place), audience="a", keys=keys, clock=lambda: NOW) as client:
+        return await client.authenticate(
+            "desk-1", "pinless", FaceCheck("kiosk-1"), nonce="n", seconds=seconds, evidence=evidence
+        )
+
+
+async def test_lost_connections_cost_no_second_authentication(place: Path) -> None:
+    """The same request goes out under the same key until it is answered, and waiting begins anew."""
+    async with pretending(place, cut, cut, says(RUNNING, 201), cut, says(RUNNING), says(DONE)) as there:
+        result = await authenticate(place)
+    assert result.claims.sub == "s"
+    posts = [one for one in there.heard if one[0] == "POST"]
+    assert len(posts) == 3
+    assert len(set(posts)) == 1
+    assert posts[0][2] is not None
+    assert [path.split("?")[0] for _, path, _, _ in there.heard[3:]] == ["/v1/authentications/job-1"] * 3
+
+
+async def test_an_appliance_that_is_not_there_yet_is_waited_for(place: Path) -> None:
+    """A restart takes seconds, for which nobody has to start again."""
+    asking = asyncio.create_task(authenticate(place))
+    await asyncio.sleep(0)
+    async with pretending(place, says(DONE, 201)):
+        assert (await asking).claims.sub == "s"
+
+
+async def test_who_is_asked_to_come_again_does(place: Path) -> None:
+    """After the seconds of Retry-After, with 429 and 503."""
+    script = (problem("hsm_busy", 503, Retry_After="1"), problem("budget_spent", 429, Retry_After="1"))
+    async with pretending(place, *script, says(DONE, 201)) as there:
+        await authenticate(place)
+    assert len(there.heard) == 3
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        problem("hsm_unavailable", 503, Retry_After="600"),
+        problem("certificate_expired", 422),
+        problem("reader_busy", 409, Retry_After="1"),
+        problem("a_code_of_tomorrow", 503),
+    ],
+)
+async def test_a_refusal_comes_with_what_to_do(place: Path, play: Play) -> None:
+    """Its code, the texts for people and the request's number, whether or not the code is known here."""
+    async with pretending(place, play) as there:
+        with pytest.raises(Refused) as caught:
+            await authenticate(place)
+    assert len(there.heard) == 1
+    error = caught.value
+    shown = told(error, Language.JA)
+    assert (shown.code, shown.title, shown.clerk, shown.operator) == (error.problem.code, "T", "C", "O")
+    assert (error.code, error.request_id, shown.request_id) == (shown.code, "request-1", "request-1")
+
+
+async def test_a_refused_authentication_is_one_as_well(place: Path) -> None:
+    """Whether the request or the authentication is refused makes no difference to who asked."""
+    members = {"status": 422, "code": "pin_rejected", "title": "T", "clerk": "C", "operator": "O"}
+    refused = job("refused", problem={**members, "request_id": "request-2", "tries_left": 2})
+    async with pretending(place, says(refused, 201)):
+        with pytest.raises(Refused) as caught:
+            await authenticate(place)
+    assert (caught.value.code, caught.value.problem.tries_left) == ("pin_rejected", 2)
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        says({}),
+        says([]),
+        says(job("finished")),
+        says(job("authenticated")),
+        says({**RUNNING, "id": "../../healthz"}),
+        says({"code": "x"}, 500),
+        says(DONE, 302, Location="http://elsewhere.test/"),
+        lambda _: web.Response(body=b"\x1f\x8b\x08", headers={"Content-Encoding": "gzip"}),
+        lambda _: web.Response(body=b"{" + b" " * LARGEST_ANSWER),
+        lambda _: web.Response(body=b'"\xff"'),
+        lambda _: web.Response(body=b"[" * 100_000),
+        lambda _: web.Response(status=422, content_type="application/problem+json", body=b"{}"),
+    ],
+)
+async def test_an_answer_that_is_none_is_refused(place: Path, play: Play) -> None:
+    """Of another shape, packed, endless, or sending us elsewhere: our error, and nobody is followed."""
+    async with pretending(place, play) as there:
+        with pytest.raises(ApplianceAnswerInvalid) as caught:
+            await authenticate(place)
+    assert [one[0] for one in there.heard] == ["POST"]
+    assert caught.value.request_id
+    assert told(caught.value, Language.EN).clerk
+
+
+async def test_what_is_no_http_is_no_answer(place: Path) -> None:
+    """It is asked again while there is time, and then told of."""
+
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.jp ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(babble, place)
+    with pytest.raises(ApplianceUnreachable):
+        await authenticate(place, seconds=0.5)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_nobody_there_is_told_in_time(place: Path) -> None:
+    """With the kind of failure, and no more words of the library's."""
+    with pytest.raises(ApplianceUnreachable) as caught:
+        await authenticate(place, seconds=0.5)
+    assert told(caught.value, Language.JA).code == "appliance_unreachable"
+
+
+async def test_who_gives_up_has_it_cancelled(place: Path) -> None:
+    """At the end of the time limit, the card is let go of."""
+    async with pretending(place, says(RUNNING, 201), says(RUNNING)) as there:
+        with pytest.raises(ApplianceLate):
+            await authenticate(place, seconds=0.3)
+    assert there.heard[-1][:2] == ("DELETE", "/v1/authentications/job-1")
+
+
+@pytest.mark.parametrize("after", ["POST", "GET"])
+async def test_a_cancelled_task_cancels_the_authentication(place: Path, after: str) -> None:
+    """Also where the answer to the request for it is still on its way."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    heard = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.method)
+        if request.method == after:
+            reached.set()
+            await (go_on if after == "POST" else asyncio.Event()).wait()
+        return web.json_response(RUNNING)
+
+    application = web.Application()
+    application.router.add_route("*", "/{anything:.*}", answer)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.UnixSite(runner, str(place)).start()
+    asking = asyncio.create_task(authenticate(place))
+    await reached.wait()
+    asking.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert heard[-1] == "DELETE"
+    await runner.cleanup()
+
+
+async def test_somebody_else_may_cancel(place: Path) -> None:
+    """That is an end of its own."""
+    async with pretending(place, says(job("cancelled"), 201)):
+        with pytest.raises(AuthenticationCancelled):
+            await authenticate(place)
+
+
+async def test_keys_are_asked_for_again_where_one_is_not_known(place: Path) -> None:
+    """A change of keys at the appliance is found by the first token of the new one; pinned keys stay as they are."""
+    keys = (says(json.loads(jwks(OTHER))), says(DONE, 201), says(json.loads(jwks(OTHER, KEY))))
+    async with (
+        pretending(place, says(job("authenticated", token=token(OTHER)), 201), *keys) as there,
+        Client(Socket(place), audience="a", clock=lambda: NOW) as client,
+    ):
+        for _ in range(2):
+            await client.authenticate("desk-1", "pinless", FaceCheck("kiosk-1"), nonce="n")
+    assert [one[1] for one in there.heard] == ["/v1/authentications", "/.well-known/jwks.json"] * 2
+
+
+async def test_pinned_keys_are_the_only_ones(place: Path) -> None:
+    """Nobody who answers can bring keys of their own."""
+    async with pretending(place, says(DONE, 201)) as there:
+        with pytest.raises(TokenInvalid):
+            await authenticate(place, jwks(OTHER))
+    assert len(there.heard) == 1
+
+
+async def test_evidence_that_was_asked_for_has_to_come(place: Path) -> None:
+    """And has to be the one that the token names."""
+    for members in ({}, {"evidence": "{}"}):
+        async with pretending(place, says({**DONE, **members}, 201)):
+            with pytest.raises(ApplianceError):
+                await authenticate(place, evidence=True)
+
+
+def test_nothing_personal_is_shown() -> None:
+    """Neither token nor evidence are in any repr."""
+    assert "secret" not in repr(Result(None, "secret-token", b"secret"))  # type: ignore[arg-type]  # repr alone
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a", "https://a/path", "https://user@a", "https://", "a", "https://a?q"]
+)
+def test_an_address_is_a_place_alone(url: str, tmp_path: Path) -> None:
+    """Without TLS, or with more than host and port, it is refused."""
+    with pytest.raises(ConfigInvalid):
+        Network(url, tmp_path, tmp_path, tmp_path)
+
+
+async def test_a_client_that_is_not_open_asks_nobody(place: Path) -> None:
+    """Using it so is a bug of the caller's."""
+    with pytest.raises(RuntimeError):
+        await Client(Socket(place), audience="a").desks()
