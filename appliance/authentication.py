@@ -29,7 +29,13 @@ from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
 from appliance.card.jpki import Mode
 from appliance.card.nonce import Nonce
 from appliance.card.profile import Profile
-from appliance.errors import ApplianceError, IdentityCheckMissing, InstitutionChainRefused, LedgerError
+from appliance.errors import (
+    ApplianceError,
+    FrontMissing,
+    IdentityCheckMissing,
+    InstitutionChainRefused,
+    LedgerError,
+)
 from appliance.trust import evidence, proof
 from appliance.trust.certificates import Anchors, HolderCertificate
 from appliance.trust.evidence import Facts
@@ -39,6 +45,8 @@ from appliance.trust.revocation import Standing
 T = TypeVar("T")
 Sign: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Returns the institution's signature over a card's challenge."""
+Compare: TypeAlias = Callable[["Card"], Awaitable[None]]
+"""Has the holder compared with the front of a card, for the check by the staff's eyes; raises where they differ."""
 ENDS_SOON: Final = timedelta(days=90)
 """How long before its end a holder's certificate is worth a warning."""
 
@@ -235,18 +243,27 @@ class Authenticator:
     ledger: Ledger
 
     async def authenticate(
-        self, request: Request, card: Card, answered: Callable[[], None] = _ignore
+        self,
+        request: Request,
+        card: Card,
+        answered: Callable[[], None] = _ignore,
+        compare: Compare | None = None,
     ) -> tuple[Authentication, str]:
         """
         Return the result of *request* on *card*, and its token; or raise an ApplianceError.
 
-        *answered* is told when the card has done its part, and may be taken away.
+        *answered* is told when the card has done its part, and may be taken away. A visual check is *compare*, and is made
+        here: the front that was seen and the proof are of one card, because both come from one power-up of it.
 
-        The order, each only if all before succeeded: identity check claimed, dialogue with the card, in which
+        The order, each only if all before succeeded: identity check claimed, front compared, dialogue with the card, in which
         the ledger reserves before the institution key signs, proof and certificate at one given time, revocation,
         evidence, outcome in the ledger, token. With PIN the ledger reserves before the dialogue.
         """
         identity_check = request.require_identity_check()
+        if identity_check.method is CheckMethod.VISUAL:
+            if compare is None:
+                raise FrontMissing("nobody has seen the front of this card in this session")
+            await compare(card)
         entry = _Entry(self.ledger, request, identity_check)
         try:
             if request.mode is Mode.PIN:

@@ -169,6 +169,8 @@ class ReaderSettings(_Section, frozen=True, kw_only=True):
     """What is done with extended commands, as `terminals.transport.Extended`."""
     delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     """Pause before each command but the first, for readers that lose commands in quick succession."""
+    face_device: Alias | None = None
+    """The device that compares faces at this desk; without one no such check counts here."""
 
 
 class TlsSettings(_Section, frozen=True, kw_only=True):
@@ -242,14 +244,27 @@ class PeerSettings(_Section, frozen=True, kw_only=True):
     """For whom results are, where it is not `result.audience`."""
     desks: tuple[str, ...] = ()
     """The desks a reception may use; none named means all."""
+    face_device: Alias | None = None
+    """The device that compares faces at this terminal's desks; without one no such check counts there."""
     budget: BudgetSettings = BudgetSettings()
 
     def __post_init__(self) -> None:
+        if self.face_device is not None and self.role != "terminal":
+            raise ValueError("face_device is a terminal's: other peers have no desks")
         known = (self.certificate_sha256, self.certificate_name, self.user, self.group)
         if sum(one is not None for one in known) != 1:
             raise ValueError(
                 "a peer is known by exactly one of certificate_sha256, certificate_name, user and group"
             )
+
+
+class PolicySettings(_Section, frozen=True, kw_only=True):
+    """Which checks of the holder may be claimed, beside the PIN and the face devices of desks: by default none."""
+
+    operators: Annotated[tuple[Alias, ...], msgspec.Meta(max_length=1024)] = ()
+    """Who may compare a holder with the card's front; none named means that nobody may."""
+    decision_seconds: Annotated[float, msgspec.Meta(ge=5, le=300)] = 120.0
+    """How long the front may be looked at."""
 
 
 class RemoteSettings(_Section, frozen=True, kw_only=True):
@@ -344,6 +359,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     peer: tuple[PeerSettings, ...] = ()
     terminals: RemoteSettings = RemoteSettings()
+    policy: PolicySettings = PolicySettings()
     metrics: MetricsSettings | None = MetricsSettings()
 
     def __post_init__(self) -> None:

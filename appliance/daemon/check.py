@@ -12,6 +12,7 @@ from appliance.config import Configuration, TokenSettings
 from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key
 from appliance.daemon.listeners import server_context
 from appliance.daemon.places import hsms
+from appliance.eligibility import place as eligibility_place
 from appliance.errors import ApplianceError, ConfigInvalid
 from appliance.gateway.keys import PublishedKeys
 from appliance.gateway.peers import Directory
@@ -134,6 +135,12 @@ def _ledger(configuration: Configuration) -> None:
     ledger_place.keeper(configuration, log, _Nobody(), time.monotonic)
 
 
+def _eligibility(configuration: Configuration) -> None:
+    settings = configuration.settings.eligibility
+    if settings is not None:
+        _made(eligibility_place.connector(settings.service)(eligibility_place.setup(configuration, settings)))
+
+
 def _gateway(configuration: Configuration) -> None:
     settings = configuration.settings.gateway
     if settings.socket is None and settings.tls is None:
@@ -177,6 +184,7 @@ _LOOKS: Final[dict[str, Callable[[Configuration], None]]] = {
     "result.pseudonym_key_file": _pseudonym_key,
     "result.earlier_token_keys": _token_keys,
     "ledger": _ledger,
+    "eligibility": _eligibility,
     "gateway": _gateway,
     "gateway.tls": _tls,
     "peer": _peers,

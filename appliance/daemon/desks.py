@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -136,13 +136,15 @@ class AllDesks:
     @asynccontextmanager
     async def card(self, desk: str, work: Work, progress: Progress) -> AsyncIterator[Card]:
         """Give the card at *desk*, for one power-up of it."""
-        async with AsyncExitStack() as stack:
-            try:
-                card = await stack.enter_async_context(self._there(desk).card(desk, work, progress))
-            except (ApplianceError, asyncio.CancelledError) as error:
+        has_card = False
+        try:
+            async with self._there(desk).card(desk, work, progress) as card:
+                has_card = True
+                yield ObservedCard(card, self._metrics)
+        except (ApplianceError, asyncio.CancelledError) as error:
+            if not has_card:
                 self._missed(desk, work, error)
-                raise
-            yield ObservedCard(card, self._metrics)
+            raise
 
     def _there(self, desk: str) -> Remote:
         return self._remote if _SEPARATOR in desk else self._local

@@ -14,7 +14,15 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from uuid import uuid4
 
-from appliance.authentication import Authentication, Authenticator, Card, Chains, CheckMethod, Request
+from appliance.authentication import (
+    Authentication,
+    Authenticator,
+    Card,
+    Chains,
+    CheckMethod,
+    Compare,
+    Request,
+)
 from appliance.card.jpki import Mode
 from appliance.config import Configuration
 from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key
@@ -24,9 +32,12 @@ from appliance.daemon.observed import (
     ObservedSigner,
     ObservedTokens,
 )
-from appliance.errors import ApplianceError, ConfigInvalid
+from appliance.eligibility.asking import Eligibility
+from appliance.eligibility.place import eligibility
+from appliance.eligibility.service import Answer, Question
+from appliance.errors import ApplianceError, ConfigInvalid, EligibilityNotConfigured
 from appliance.front_reading import FrontReader
-from appliance.gateway.token import ResultTokens
+from appliance.gateway.token import ResultTokens, claims_of
 from appliance.hsm.pool import Pool
 from appliance.ledger.authentications import AuthenticationLedger
 from appliance.ledger.recorder import Recorder
@@ -54,6 +65,7 @@ class Generation:
     authenticator: Authenticator
     tokens: ResultTokens
     revocation: Sources
+    eligibility: Eligibility | None = None
 
     @property
     def front_reader(self) -> FrontReader:
@@ -80,7 +92,10 @@ async def generation(configuration: Configuration, lasting: Lasting) -> AsyncIte
         new_id=uuid4,
     )
     profile, chains = load_profile(configuration), load_chains(configuration)
-    async with knowledge(configuration, anchors, metrics.revocation_checked) as revocation:
+    async with (
+        knowledge(configuration, anchors, metrics.revocation_checked) as revocation,
+        eligibility(configuration) as service,
+    ):
         authenticator = Authenticator(
             profile,
             Chains(*chains),
@@ -92,7 +107,7 @@ async def generation(configuration: Configuration, lasting: Lasting) -> AsyncIte
             ObservedRevocation(revocation, metrics),
             ObservedLedger(AuthenticationLedger(lasting.recorder, pseudonym_key, _now), metrics),
         )
-        yield Generation(configuration, authenticator, tokens, revocation)
+        yield Generation(configuration, authenticator, tokens, revocation, service)
 
 
 @dataclass(slots=True)
@@ -169,13 +184,23 @@ class Generations:
                 held.unused.set()
 
     async def authenticate(
-        self, request: Request, card: Card, answered: Callable[[], None]
+        self, request: Request, card: Card, answered: Callable[[], None], compare: Compare | None = None
     ) -> tuple[Authentication, str]:
         """Return the result of *request* on *card*, and its token (`gateway.authentications.Authenticate`)."""
         metrics, began, outcome = self._lasting.metrics, perf_counter(), OTHER
+
+        async def compared(card: Card) -> None:
+            nonlocal began
+            if compare is not None:
+                await compare(card)
+            # How long a person looks at a front says nothing of the appliance.
+            began = perf_counter()
+
         try:
             with self.use() as used:
-                done = await used.authenticator.authenticate(request, card, answered)
+                done = await used.authenticator.authenticate(
+                    request, card, answered, None if compare is None else compared
+                )
             outcome = AUTHENTICATED
         except ApplianceError as error:
             outcome = error.code
@@ -191,6 +216,20 @@ class Generations:
                 check = request.identity_check.method
             metrics.authenticated(request.mode, outcome, transport_of(request.terminal), check)
             metrics.phase("total", perf_counter() - began)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is an eligibility service (`gateway.eligibility.Eligibility`)."""
+        return self.now.eligibility is not None
+
+    async def ask(self, token: str, desk: str, request_id: str) -> Answer:
+        """Return what the eligibility service says of the holder of *token*, which is ours; raise EligibilityError."""
+        with self.use() as used:
+            if used.eligibility is None:
+                raise EligibilityNotConfigured("there is no eligibility service any more")
+            said = claims_of(token)
+            question = Question(token, said["sub"], desk, request_id, said["institution_code"])
+            return await used.eligibility.ask(question)
 
     async def close(self) -> None:
         """Give everything up, whoever uses it."""

@@ -27,6 +27,7 @@ from appliance.gateway.services import Services
 from appliance.gateway.surface_readings import SurfaceReadings
 from appliance.ledger import place as ledger_place
 from appliance.ledger.publication import Publication
+from appliance.policy import Policy
 from appliance.trust.decision import Trust
 
 
@@ -37,6 +38,7 @@ class Reception:
     application: web.Application
     services: Services
     jobs: Jobs
+    authentications: Authentications
     surface: SurfaceReadings
     remotes: Remotes
     conditions: Conditions
@@ -47,6 +49,7 @@ class Reception:
         self.services.directory = directory
         self.services.keys = PublishedKeys.of(configuration, generation.tokens.public_key)
         self.services.trust = Trust(generation.authenticator.anchors)
+        self.authentications.policy = Policy.of(configuration.settings)
         self.surface.reader = _front_reader(generation)
         self.remotes.change(generation, directory)
         self.conditions.forget()
@@ -77,10 +80,14 @@ async def reception(
         clock=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
     )
-    authentications = Authentications(jobs, appliance.generations.authenticate)
     surface = SurfaceReadings(jobs, _front_reader(generation))
+    authentications = Authentications(
+        jobs, appliance.generations.authenticate, appliance.generations, Policy.of(settings), surface
+    )
     routes = (*resources.routes(), *authentications.routes(), *surface.routes(), *remotes.routes())
-    made = Reception(http.application(services, routes), services, jobs, surface, remotes, conditions)
+    made = Reception(
+        http.application(services, routes), services, jobs, authentications, surface, remotes, conditions
+    )
     try:
         yield made
     finally:

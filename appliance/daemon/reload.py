@@ -35,7 +35,7 @@ T = TypeVar("T", bound=Struct)
 _GROUND: Final = ("ledger", "reader", "metrics")
 """Sections that count from the next start on."""
 _HSM_GROUND: Final = ("state", "start_seconds", "sign_seconds", "queue_limit", "canary_seconds")
-_LONGEST_AUTHENTICATION: Final = 60.0
+_LONGEST_AUTHENTICATION: Final = 360.0
 """Seconds for which workers stay whose keys an authentication may still ask for that began before."""
 _GATEWAY_GROUND: Final = ("socket", "authentications", "connections", "result_seconds")
 

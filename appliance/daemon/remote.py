@@ -113,7 +113,7 @@ def _signer(generation: Generation, pool: Pool) -> ScenarioSigner | None:
     if not generation.configuration.settings.terminals.sign_scenarios:
         return None
     tokens = generation.tokens
-    return ScenarioSigner(tokens.issuer, tokens.public_key, pool.sign_token, lambda: datetime.now(UTC))
+    return ScenarioSigner(tokens.issuer, tokens.public_key, pool.sign_scenario, lambda: datetime.now(UTC))
 
 
 def _key(signer: ScenarioSigner | None) -> object:

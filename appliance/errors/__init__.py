@@ -9,7 +9,7 @@ under the same code. A leaf exists only where a caller acts differently on it.
     ├── ConfigurationError   config_invalid, profile_invalid, profile_unsafe, part_missing, root_refused
     ├── InstitutionError     cvc_malformed, cvc_chain_invalid, institution_key_mismatch
     ├── CardError            what readers and cards do: absent, removed, mute, lying, refusing
-    │   └── PinError         pin_rejected, pin_blocked, pin_last_try, pin_cancelled
+    │   └── PinError         pin_rejected, pin_blocked, pin_last_try, pin_cancelled, card_without_pin
     ├── TerminalError        terminals on the network: absent, lost, breaking the rules, refusing
     ├── TrustError           what the answer is worth: proof_invalid, wrong_mode, certificate_*, revocation_*
     ├── HsmError             where keys live: absent, unsafe, late, refusing
@@ -38,6 +38,7 @@ from appliance.errors.card import (
     CardUnreadable,
     CardWithoutFront,
     CardWithoutInstitutionMode,
+    CardWithoutPin,
     CertificateTooLong,
     InstitutionChainRefused,
     InstitutionSignatureRefused,
@@ -95,6 +96,7 @@ from appliance.errors.eligibility import (
 from appliance.errors.gateway import (
     AccessDenied,
     BudgetSpent,
+    DecisionNotAwaited,
     GatewayBusy,
     GatewayDraining,
     GatewayError,
@@ -171,12 +173,17 @@ from appliance.errors.trust import (
     CertificateUnknown,
     CertificateUnsuitable,
     CertificateUntrusted,
+    DecisionLate,
     Defect,
     Distrust,
     EvidenceInvalid,
+    FaceDeviceUnknown,
     FrontImageUnreadable,
+    FrontMissing,
     FrontNotGenuine,
+    HolderNotMatched,
     IdentityCheckMissing,
+    OperatorUnknown,
     ProofInvalid,
     RevocationDataInvalid,
     RevocationDefect,
@@ -208,6 +215,7 @@ __all__ = [
     "CardUnreadable",
     "CardWithoutFront",
     "CardWithoutInstitutionMode",
+    "CardWithoutPin",
     "CeremonyError",
     "CeremonyPlanInvalid",
     "CeremonyRefused",
@@ -225,6 +233,8 @@ __all__ = [
     "ConfigurationError",
     "CvcChainInvalid",
     "CvcMalformed",
+    "DecisionLate",
+    "DecisionNotAwaited",
     "Defect",
     "DeskUnknown",
     "Distrust",
@@ -239,7 +249,9 @@ __all__ = [
     "EligibilityTimeout",
     "EligibilityUnavailable",
     "EvidenceInvalid",
+    "FaceDeviceUnknown",
     "FrontImageUnreadable",
+    "FrontMissing",
     "FrontNotGenuine",
     "GatewayBusy",
     "GatewayDraining",
@@ -250,6 +262,7 @@ __all__ = [
     "HandoverLate",
     "HandoverRepeated",
     "HandoverRequestInvalid",
+    "HolderNotMatched",
     "HsmBusy",
     "HsmError",
     "HsmKeyAbsent",
@@ -282,6 +295,7 @@ __all__ = [
     "LedgerUnusable",
     "MediaTypeRefused",
     "MethodRefused",
+    "OperatorUnknown",
     "PartMissing",
     "PcscRefused",
     "PcscUnavailable",

@@ -152,6 +152,12 @@ class PinLastTry(PinError):
     code = "pin_last_try"
 
 
+class CardWithoutPin(PinError):
+    """No PIN of this card can be used, as on a 顔認証マイナンバーカード."""
+
+    code = "card_without_pin"
+
+
 class PinCancelled(PinError):
     """The holder did not enter a PIN, or something that is not one."""
 

@@ -75,6 +75,12 @@ class IdempotencyConflict(GatewayError):
     code = "idempotency_conflict"
 
 
+class DecisionNotAwaited(GatewayError):
+    """Nothing is to be decided: not yet, not any more, or it was decided otherwise."""
+
+    code = "decision_not_awaited"
+
+
 class GatewayBusy(GatewayError):
     """As many authentications as there may be are under way."""
 

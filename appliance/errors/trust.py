@@ -15,6 +15,36 @@ class IdentityCheckMissing(TrustError):
     code = "identity_check_missing"
 
 
+class FaceDeviceUnknown(TrustError):
+    """A face check was claimed at a desk where none is registered, or in another device's name."""
+
+    code = "face_device_unknown"
+
+
+class OperatorUnknown(TrustError):
+    """A visual check was claimed in the name of somebody who is not among the operators."""
+
+    code = "operator_unknown"
+
+
+class FrontMissing(TrustError):
+    """A visual check was claimed without reading the front in the same session."""
+
+    code = "front_missing"
+
+
+class HolderNotMatched(TrustError):
+    """The operator says that the person is not the one on the card's front."""
+
+    code = "holder_not_matched"
+
+
+class DecisionLate(TrustError):
+    """Nobody said in time whether the person is the one on the card's front."""
+
+    code = "decision_late"
+
+
 class ProofInvalid(TrustError):
     """The signature does not fit the message, in any mode."""
 

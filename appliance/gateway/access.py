@@ -58,6 +58,8 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("POST", "/v1/authentications"): _for(_RECEPTION, cost=Cost.BEGIN),
         ("GET", "/v1/authentications/{id}"): _for(_RECEPTION),
         ("GET", "/v1/authentications/{id}/events"): _for(_RECEPTION),
+        ("GET", "/v1/authentications/{id}/front"): _for(_RECEPTION),
+        ("POST", "/v1/authentications/{id}/decision"): _for(_RECEPTION),
         ("DELETE", "/v1/authentications/{id}"): _for(_RECEPTION),
         ("POST", "/v1/surface-readings"): _for(_RECEPTION, cost=Cost.BEGIN),
         ("GET", "/v1/terminal"): _for(_TERMINAL, cost=Cost.BEGIN),

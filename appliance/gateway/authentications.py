@@ -6,30 +6,57 @@
     GET     …/events (`events`)
     DELETE  cancels it, and answers when the card is let go of
 
+A visual check is made in between, on the same power-up of the card (`comparison`):
+
+    GET     …/front       what is to be compared with the person, as long as that is awaited
+    POST    …/decision    whether it is the same person
+
 What cannot even begin (a desk that is unknown, away or taken) is the problem of the POST itself, and leaves nothing
 behind. What fails later is the authentication's own, in its member `problem`.
 """
 
 import re
+import secrets
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from appliance.authentication import Authentication, Card, CheckMethod, IdentityCheck, Receiver, Request
+from appliance.authentication import (
+    Authentication,
+    Card,
+    CheckMethod,
+    Compare,
+    IdentityCheck,
+    Receiver,
+    Request,
+)
 from appliance.card.jpki import Mode
-from appliance.errors import AccessDenied, ReaderBusy, ReaderStuck, RequestMalformed, ResourceAbsent
+from appliance.errors import (
+    AccessDenied,
+    DecisionNotAwaited,
+    EligibilityNotConfigured,
+    ReaderBusy,
+    ReaderStuck,
+    RequestMalformed,
+    ResourceAbsent,
+)
 from appliance.gateway import events, idempotency, request_id
+from appliance.gateway.comparison import Fronts, Printed
 from appliance.gateway.desks import Desks, DeskState, Purpose, Work
+from appliance.gateway.eligibility import Eligibility, EligibilityView, eligibility_view, inquire
 from appliance.gateway.http import get, json_response, language_of, no_query, read_json
 from appliance.gateway.idempotency import Repeats
 from appliance.gateway.jobs import Asked, Job, Jobs, Phase, Result, State, Tell, Then, phase
 from appliance.gateway.peers import Peer
 from appliance.gateway.problems import Problem, is_for_another_node, problem
 from appliance.gateway.services import PEER, SERVICES
+from appliance.gateway.sight import Sight
 from appliance.gateway.token import claims_of
+from appliance.policy import Policy
 
 PATH: Final = "/v1/authentications"
 LONGEST_WAIT: Final = 30
@@ -49,8 +76,14 @@ CallersNonce = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,128}\Z")]
 class Authenticate(Protocol):
     """Who authenticates (`authentication.Authenticator.authenticate`)."""
 
-    async def __call__(self, request: Request, card: Card, answered: Then) -> tuple[Authentication, str]:
-        """Return the result of *request* on *card*, and its token; *answered* is told when the card is done with."""
+    async def __call__(
+        self, request: Request, card: Card, answered: Then, compare: Compare | None = None
+    ) -> tuple[Authentication, str]:
+        """
+        Return the result of *request* on *card*, and its token.
+
+        *answered* is told when the card is done with; *compare* is how the staff compare it with its holder.
+        """
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,15 +108,19 @@ class Order(_Body, frozen=True, kw_only=True):
     desk: DeskName
     mode: Mode
     identity_check: FaceCheck | VisualCheck | None = None
+    front: Printed | None = None
     nonce: CallersNonce | None = None
     last_pin_try: bool = False
     evidence: bool = False
+    eligibility: bool = False
 
     def __post_init__(self) -> None:
         if self.mode is Mode.PIN and self.identity_check is not None:
             raise ValueError("with the mode 'pin' the PIN is the identity check")
         if self.mode is Mode.PINLESS and self.last_pin_try:
             raise ValueError("without a PIN there is no last try of it")
+        if self.front is not None and not isinstance(self.identity_check, VisualCheck):
+            raise ValueError("only a visual check reads the front")
 
     def request(self, audience: str) -> Request:
         """Return what is to be authenticated for *audience*, or raise IdentityCheckMissing."""
@@ -101,6 +138,12 @@ class Order(_Body, frozen=True, kw_only=True):
         return request
 
 
+class Decision(_Body, frozen=True, kw_only=True):
+    """What somebody says who has compared the front with the person."""
+
+    same_person: bool
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """An authentication as its owner sees it. The last members are there where there is something to say."""
 
@@ -115,17 +158,27 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     claims: dict[str, Any] | UnsetType = UNSET
     evidence: str | UnsetType = UNSET
     """The document as it is, byte for byte: it is text."""
+    eligibility: EligibilityView | UnsetType = UNSET
+    """Where there is a service that can be asked."""
     problem: Problem | UnsetType = UNSET
 
 
 @dataclass(slots=True)
 class Authentications:
-    """The resources under `PATH`. `daemon` may put another *authenticate* here when its configuration changes."""
+    """
+    The resources under `PATH`.
+
+    `daemon` may put another *policy* here when its configuration changes. Without *fronts* no visual check is made.
+    """
 
     jobs: Jobs
     authenticate: Authenticate
+    eligibility: Eligibility | None = None
+    policy: Policy = field(default_factory=Policy)
+    fronts: Fronts | None = None
     heartbeat_seconds: float = events.HEARTBEAT_SECONDS
     repeats: Repeats[Job] = field(default_factory=Repeats)
+    _orders_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served."""
@@ -133,6 +186,8 @@ class Authentications:
             web.post(PATH, self.create),
             get(PATH + "/{id}", self.read),
             get(PATH + "/{id}/events", self.follow),
+            get(PATH + "/{id}/front", self.show),
+            web.post(PATH + "/{id}/decision", self.decide),
             web.delete(PATH + "/{id}", self.cancel),
         ]
 
@@ -149,7 +204,7 @@ class Authentications:
         peer = request[PEER]
         if not peer.may_use(order.desk):
             raise AccessDenied("this desk is not for this peer")
-        job = None if key is None else self.repeats.find(peer.alias, key, order)
+        job = None if key is None else self.repeats.find(peer.alias, key, self._digest(order))
         if job is None:
             job = self._begin(request, peer, order, key)
         await self._begun(job)
@@ -172,6 +227,26 @@ class Authentications:
         job = self._found(request)
         return await events.stream(request, job, lambda: view(job, request), self.heartbeat_seconds)
 
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """Show the front that is to be compared with the person, to the authentication's owner alone."""
+        no_query(request)
+        comparison = self._found(request).comparison
+        if comparison is None:
+            raise ResourceAbsent("nothing is compared in this authentication")
+        return json_response(comparison.front)
+
+    async def decide(self, request: web.Request) -> web.StreamResponse:
+        """Take the decision on the front that is shown."""
+        no_query(request, "wait")
+        seconds = _wait(request)
+        decision = await read_json(request, Decision)
+        job = self._found(request)
+        if job.comparison is None:
+            raise DecisionNotAwaited("nothing is compared in this authentication")
+        job.comparison.decide(same_person=decision.same_person)
+        await job.ended(seconds or 0)
+        return _shown(job, request)
+
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancel an authentication; one that has ended stays as it is."""
         no_query(request)
@@ -185,14 +260,21 @@ class Authentications:
     def _begin(self, request: web.Request, peer: Peer, order: Order, key: str | None) -> Job:
         services = request.app[SERVICES]
         asked = order.request(peer.audience)
+        self.policy.require(asked, reads_front=order.front is not None)
+        sight = (
+            None if order.front is None else Sight.of(order.front, self.fronts, self.policy.decision_seconds)
+        )
+        if order.eligibility and not self._can_ask:
+            raise EligibilityNotConfigured("there is no eligibility service to ask")
         _require_free(services.desks, order.desk)
         ended = services.budgets.begin(peer)
         forgotten: Then = lambda: None if key is None else self.repeats.forget(peer.alias, key)  # noqa: E731  # so short
         try:
             job = self.jobs.create(
                 peer.alias,
-                Asked(order.desk, order.mode, request_id.current()),
-                lambda tell: self._authenticate(services.desks, asked, tell, evidence=order.evidence),
+                Asked(order.desk, order.mode, request_id.current(), self._can_ask),
+                lambda tell: self._authenticate(services.desks, asked, tell, order, sight),
+                comparison=None if sight is None else sight.comparison,
                 ended=ended,
                 forgotten=forgotten,
             )
@@ -200,14 +282,32 @@ class Authentications:
             ended()
             raise
         if key is not None:
-            self.repeats.remember(peer.alias, key, order, job)
+            self.repeats.remember(peer.alias, key, self._digest(order), job)
         return job
 
-    async def _authenticate(self, desks: Desks, asked: Request, tell: Tell, *, evidence: bool) -> Result:
-        work = Work(Purpose.PIN if asked.mode is Mode.PIN else Purpose.PINLESS)
-        async with desks.card(asked.terminal, work, lambda stage: tell(phase(stage))) as card:
-            result, token = await self.authenticate(asked, card, lambda: tell(Phase.DECIDING))
-        return Result(token, result.evidence if evidence else None)
+    async def _authenticate(
+        self, desks: Desks, asked: Request, tell: Tell, order: Order, sight: Sight | None
+    ) -> Result:
+        work = Work(_purpose(asked.mode, sight))
+        to_phase = phase if sight is None else sight.phase
+        compare: Compare | None = None if sight is None else lambda card: sight.compare(card, tell)
+        async with desks.card(asked.terminal, work, lambda stage: tell(to_phase(stage))) as card:
+            result, token = await self.authenticate(asked, card, lambda: tell(Phase.DECIDING), compare)
+        evidence = result.evidence if order.evidence else None
+        if not order.eligibility or self.eligibility is None:
+            return Result(token, evidence)
+        # The desk is free again: the next card need not wait for somebody else's service.
+        tell(Phase.ASKING_ELIGIBILITY)
+        said = await inquire(self.eligibility, token, order.desk, request_id.current())
+        return Result(token, evidence, said)
+
+    def _digest(self, order: Order) -> bytes:
+        """Return what an *order* is known again by: what is printed on a card is not remembered."""
+        return blake2b(msgspec.json.encode(order), key=self._orders_key).digest()
+
+    @property
+    def _can_ask(self) -> bool:
+        return self.eligibility is not None and self.eligibility.is_configured
 
     async def _begun(self, job: Job) -> None:
         """Wait for *job* to begin; where it could not, forget it and raise why."""
@@ -241,8 +341,22 @@ def view(job: Job, request: web.Request) -> View:
         token=UNSET if result is None else result.token,
         claims=UNSET if result is None else claims_of(result.token),
         evidence=UNSET if result is None or result.evidence is None else result.evidence.decode(),
+        eligibility=eligibility_view(
+            None if result is None else result.eligibility,
+            is_asking=now.phase is Phase.ASKING_ELIGIBILITY,
+            reader=language_of(request),
+            request_id=job.asked.request,
+        )
+        if job.asked.can_ask
+        else UNSET,
         problem=UNSET if job.error is None else problem(job.error, language_of(request), job.asked.request),
     )
+
+
+def _purpose(mode: Mode, sight: Sight | None) -> Purpose:
+    if mode is Mode.PIN:
+        return Purpose.PIN
+    return Purpose.PINLESS if sight is None else Purpose.VISUAL
 
 
 def _require_free(desks: Desks, name: str) -> None:

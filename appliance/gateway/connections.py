@@ -108,6 +108,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or end it where there is no room."""
         self.credentials = peers.credentials(transport)
+        # The TLS layer's own reading of the certificate is of no use to us, and would be kept for each idle terminal.
+        (transport.get_extra_info("peercert") or {}).clear()
         self._is_inside = self._door.enter(self.credentials)
         super().connection_made(transport)
         if not self._is_inside:

@@ -41,6 +41,8 @@ class Purpose(StrEnum):
     PINLESS = "pinless"
     PIN = "pin"
     FRONT = "front"
+    VISUAL = "visual"
+    """The front, and then without a PIN."""
 
 
 def new_session() -> str:

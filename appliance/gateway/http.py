@@ -200,8 +200,10 @@ async def _close(app: web.Application) -> None:
 async def _dress(_request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer what all answers have, whoever has made it."""
     headers = response.headers
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
+    # A WebSocket has no content that these are about, and would keep them as long as it lasts.
+    if not isinstance(response, web.WebSocketResponse):
+        for name, value in _HEADERS.items():
+            headers.setdefault(name, value)
     headers[request_id.HEADER] = request_id.current()
     # Which software this is, and of which version, is nobody's business.
     headers.popall("Server", None)

@@ -21,7 +21,9 @@ from typing import Final, TypeAlias
 
 from appliance.card.jpki import Mode
 from appliance.errors import ApplianceError, GatewayBusy, GatewayDraining, ResourceAbsent
+from appliance.gateway.comparison import Comparison
 from appliance.gateway.desks import Stage
+from appliance.gateway.eligibility import Outcome
 
 _LOG = logging.getLogger(__name__)
 _ID_BYTES: Final = 16
@@ -43,10 +45,16 @@ class Phase(StrEnum):
 
     STARTING = "starting"
     WAITING_FOR_CARD = "waiting-for-card"
+    READING = "reading"
+    """The card's front."""
+    AWAITING_DECISION = "awaiting-decision"
+    """The front is shown, for somebody to say whether it is the same person."""
     TALKING = "talking"
     WAITING_FOR_PIN = "waiting-for-pin"
     DECIDING = "deciding"
     """The card has done its part."""
+    ASKING_ELIGIBILITY = "asking-eligibility"
+    """The authentication has succeeded, whatever comes of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +64,17 @@ class Asked:
     desk: str
     mode: Mode
     request: str
+    can_ask: bool = False
+    """Whether there is an eligibility service, so that its owner is shown what came of asking it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a successful authentication leaves to its owner: a *token*, and *evidence* where it was asked for."""
+    """What a successful authentication leaves to its owner: a *token*, and *evidence* and *eligibility* where asked for."""
 
     token: str = field(repr=False)
     evidence: bytes | None = field(default=None, repr=False)
+    eligibility: Outcome | None = field(default=None, repr=False)
 
 
 Tell: TypeAlias = Callable[[Phase], None]
@@ -100,11 +111,15 @@ class Snapshot:
 class Job:
     """One authentication of the peer *owner*. Made by `Jobs.create`."""
 
-    def __init__(self, owner: str, asked: Asked, created_at: datetime) -> None:
+    def __init__(
+        self, owner: str, asked: Asked, created_at: datetime, comparison: Comparison | None = None
+    ) -> None:
         self.id: Final = secrets.token_hex(_ID_BYTES)
         self.owner: Final = owner
         self.asked: Final = asked
         self.created_at: Final = created_at
+        self.comparison: Final = comparison
+        """Of holder and front, where that is how the holder is checked."""
         self.result: Result | None = None
         """What it ended with, until it is forgotten."""
         self.error: ApplianceError | None = None
@@ -195,17 +210,24 @@ class Jobs:
         """Whether nothing new is begun any more."""
         return self._draining
 
-    def create(
-        self, owner: str, asked: Asked, work: Work, *, ended: Then = _nothing, forgotten: Then = _nothing
+    def create(  # noqa: PLR0913 - each has its name at the call
+        self,
+        owner: str,
+        asked: Asked,
+        work: Work,
+        *,
+        comparison: Comparison | None = None,
+        ended: Then = _nothing,
+        forgotten: Then = _nothing,
     ) -> Job:
         """
-        Begin *work* for *owner*, who has *asked* for it, and return the job that it is.
+        Begin *work* for *owner*, who has *asked* for it, and return the job that it is; *comparison* is the work's own.
 
         When it has *ended*, however that comes about, and when it is *forgotten*, the functions of these names are
         called, once. Raises GatewayDraining and GatewayBusy; then neither is.
         """
         self._require_room()
-        job = Job(owner, asked, self._clock())
+        job = Job(owner, asked, self._clock(), comparison)
         task: asyncio.Task[Result] = asyncio.create_task(_do(work, job.tell), name=f"authentication-{job.id}")
         self._known[job.id] = _Known(job, task, ended, forgotten)
         self._under_way.add(task)

@@ -42,6 +42,7 @@ from appliance.ledger.log import Log
 from appliance.ledger.recorder import Recorder
 from appliance.ledger.sqlite import SqliteStore
 from appliance.ledger.store import stored_entries
+from appliance.policy import Policy
 from appliance.revocation.policy import Sources
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import CardData
@@ -58,6 +59,9 @@ INSTITUTION_KEY = rsa.generate_private_key(65_537, 2_048)
 TOKEN_KEY = ec.generate_private_key(ec.SECP256R1())
 AUDIENCE, OTHER_AUDIENCE = "reception.test", "ward.test"
 LONG = 30.0
+POLICY = Policy(
+    frozenset({"operator-3"}), {"desk-1": "face-1", "desk-2": "face-1", "ward-3.": "face-1"}, LONG
+)
 BUDGET = BudgetSettings(per_minute=10_000, at_once=64)
 
 
@@ -164,6 +168,8 @@ class CardAtDesk:
     async def exchange(self, exchange: Exchange) -> tuple[Response, ...]:
         """Do the steps."""
         await self.gates.passing("talking")
+        if self.place.card is not self.card:
+            raise CardRemoved("this card is not the one that was here before")
         if any(isinstance(step, VerifyHolder) for step in exchange.steps):
             self.progress(Stage.WAITING_FOR_PIN)
             await self.gates.passing("waiting-for-pin")
@@ -278,9 +284,9 @@ async def open_reception(
         keeper = Keeper(Recorder(log, lambda: 1), ledger_key, ledger_key.verifier(), monotonic=lambda: 0.0)
         await keeper.start()
         authenticator = _authenticator(gates, keeper, hierarchy, now)
-        authentications = Authentications(jobs, authenticator.authenticate)
         reader = FrontReader(authenticator.profile, hierarchy.surface_root_key, os.urandom)
         readings = SurfaceReadings(jobs, reader)
+        authentications = Authentications(jobs, authenticator.authenticate, policy=POLICY, fronts=readings)
         parts.callback(readings.rendering.close)
         me = getpass.getuser()
         peers = {

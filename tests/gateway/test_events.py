@@ -22,7 +22,7 @@ from tests.gateway.reception import LONG, Reception, open_reception
 PINLESS = {
     "desk": "desk-1",
     "mode": "pinless",
-    "identity_check": {"method": "visual", "operator": "operator-3"},
+    "identity_check": {"method": "face", "device": "face-1"},
 }
 PIN = {"desk": "desk-1", "mode": "pin"}
 

@@ -248,6 +248,8 @@ async def test_nothing_new_begins_while_it_drains(tmp_path: Path) -> None:
         async with session.post("/v1/authentications") as answer:
             assert await told(answer) == (503, "gateway_draining")
             assert int(answer.headers["Retry-After"]) >= 1
+            # A load balancer can send only a new connection elsewhere.
+            assert answer.headers["Connection"] == "close"
         async with session.get("/v1/terminals") as answer:
             assert answer.status == 200
         async with session.get("/readyz") as answer:

@@ -16,7 +16,7 @@ from aiohttp import web
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.generation import GenerationMode
 
-from appliance.authentication import Authentication, Card, Request
+from appliance.authentication import Authentication, Card, Compare, Request
 from appliance.config import BudgetSettings
 from appliance.errors import BY_CODE, CardAbsent, DeskUnknown
 from appliance.gateway.access import TABLE
@@ -86,9 +86,11 @@ class Desks(FakeDesks):
         return nobody()
 
 
-async def never(request: Request, card: Card, answered: Then) -> tuple[Authentication, str]:
+async def never(
+    request: Request, card: Card, answered: Then, compare: Compare | None = None
+) -> tuple[Authentication, str]:
     """Be not asked, because there is never a card."""
-    raise AssertionError(f"there is no card: {request}, {card}, {answered}")
+    raise AssertionError(f"there is no card: {request}, {card}, {answered}, {compare}")
 
 
 async def terminal(_request: web.Request) -> NoReturn:

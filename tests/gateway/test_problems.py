@@ -14,12 +14,26 @@ from appliance.errors import (
     ConfigInvalid,
     Distrust,
     EvidenceInvalid,
+    GatewayBusy,
+    GatewayDraining,
     HsmBusy,
+    HsmUnavailable,
+    LedgerUnavailable,
     MethodRefused,
     PinRejected,
+    ReaderBusy,
     TokenInvalid,
 )
-from appliance.gateway.problems import INTERNAL, MEDIA_TYPE, RETRY_AFTER, STATUS, language, problem, response
+from appliance.gateway.problems import (
+    INTERNAL,
+    MEDIA_TYPE,
+    RETRY_AFTER,
+    STATUS,
+    is_for_another_node,
+    language,
+    problem,
+    response,
+)
 
 EN, JA = Language.EN, Language.JA
 
@@ -105,3 +119,18 @@ def test_the_language_is_the_preferred_one_of_ours(header: str | None, expected:
 def test_any_header_leads_to_a_language(header: str) -> None:
     """Nothing that stands in Accept-Language is an error."""
     assert language(header) in Language
+
+
+def test_only_the_nodes_own_trouble_ends_a_connection() -> None:
+    """What another node may not have is asked again on a new connection; what is over in a moment, or the caller's, is not."""
+    for error, is_elsewhere in (
+        (HsmUnavailable("away"), True),
+        (LedgerUnavailable("away"), True),
+        (GatewayDraining("ending"), True),
+        (HsmBusy("queue"), False),
+        (GatewayBusy("full"), False),
+        (ReaderBusy("taken"), False),
+        (ValueError("a bug"), False),
+    ):
+        assert is_for_another_node(error) is is_elsewhere, error
+        assert (response(error, Language.EN, "id").keep_alive is False) is is_elsewhere, error

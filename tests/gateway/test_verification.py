@@ -45,7 +45,7 @@ def made(hierarchy: Hierarchy, now: datetime) -> Made:
         with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
             data = hierarchy.issue_card(now=now)
             async with open_reception(Path(folder), hierarchy, data, now) as reception:
-                check = {"method": "visual", "operator": "operator-3"}
+                check = {"method": "face", "device": "face-1"}
                 order = {"desk": "desk-1", "mode": "pinless", "identity_check": check, "nonce": "visit-4711"}
                 ended = await reception.end(await reception.begin(order | {"evidence": True}))
                 return Made(ended["token"], ended["evidence"])

@@ -1,0 +1,1 @@
+"""Whether a holder is insured: asked of a service outside, once the authentication has succeeded."""
