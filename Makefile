@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 # What Debian has to bring: PC/SC with a virtual reader, a PKCS#11 token, the independent judges (OpenSC,
 # OpenSSL), what pyscard is built with, and the modules that the conformance tests put through their paces.
-DEBIAN_PACKAGES := pcscd libpcsclite-dev vsmartcard-vpcd softhsm2 opensc opensc-pkcs11 openssl \
+DEBIAN_PACKAGES := haproxy libfaketime pcscd libpcsclite-dev vsmartcard-vpcd softhsm2 opensc opensc-pkcs11 openssl \
                    gcc swig pkg-config util-linux postgresql \
                    p11-kit p11-kit-modules opencryptoki libtpm2-pkcs11-1 libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 \
                    swtpm tpm2-abrmd dbus-daemon libnss3 libnss3-tools \
@@ -30,9 +30,10 @@ TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 test: lint
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
-# The long version of one test: eight callers for a minute.
+# The long version of two tests: eight callers for a minute, and two thousand terminals that come back at once.
 soak: venv
-	SOAK_SECONDS=60 $(BIN)/pytest tests/faults/test_threads.py --log-cli-level=INFO $(PYTEST)
+	SOAK_SECONDS=60 SOAK_TERMINALS=2000 $(BIN)/pytest tests/faults/test_threads.py tests/daemon/test_bad_days.py \
+	    --log-cli-level=INFO $(PYTEST)
 
 bench: venv
 	@$(BIN)/jpki-appliance hsm bench $(BENCH)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from appliance.authentication import (
     Authentication,
     Authenticator,
+    Card,
     Chains,
     CheckMethod,
     IdentityCheck,
@@ -28,6 +29,8 @@ from appliance.errors import (
     ApplianceError,
     CertificateExpired,
     CertificateRevoked,
+    FrontMissing,
+    HolderNotMatched,
     HsmUnavailable,
     IdentityCheckMissing,
     InstitutionChainRefused,
@@ -47,7 +50,7 @@ from appliance.trust.decision import STEPS, Trust, decide
 from appliance.trust.revocation import Standing
 
 VISUAL = IdentityCheck(CheckMethod.VISUAL, "operator-3")
-PINLESS = Request(Mode.PINLESS, "desk-1", VISUAL)
+PINLESS = Request(Mode.PINLESS, "desk-1", IdentityCheck(CheckMethod.FACE, "kiosk-1"))
 PIN = Request(Mode.PIN, "desk-1")
 
 
@@ -175,7 +178,7 @@ async def test_without_a_pin_it_takes_two_exchanges_and_one_signature(
     assert [len(challenge) for challenge in key.signed] == [16]
     assert result.holder.proved.institution_code == "9912345"
     assert result.time == now
-    assert words == "pinless visual unchecked"
+    assert words == "pinless face unchecked"
 
 
 async def test_with_the_pin_it_takes_one_exchange_and_no_signature(
@@ -198,6 +201,29 @@ async def test_pinless_without_an_identity_check_is_refused_before_anything(
     with pytest.raises(IdentityCheckMissing):
         await authenticator.authenticate(Request(Mode.PINLESS, "desk-1", check), at)
     assert at.exchanges == []
+
+
+async def test_a_visual_check_is_made_on_the_card_that_proves_its_holder(
+    authenticator: Authenticator, hierarchy: Hierarchy, key: Key, now: datetime
+) -> None:
+    """Without anybody who compares, the card is not touched; who compares sees this card before any key is used."""
+    at = terminal(hierarchy, now)
+    seen: list[tuple[Card, list[bytes], int]] = []
+    request = Request(Mode.PINLESS, "desk-1", VISUAL)
+
+    async def compare(card: Card) -> None:
+        seen.append((card, list(key.signed), len(at.exchanges)))
+        if len(seen) == 1:
+            raise HolderNotMatched("as this test wants it")
+
+    with pytest.raises(FrontMissing):
+        await authenticator.authenticate(request, at)
+    with pytest.raises(HolderNotMatched):
+        await authenticator.authenticate(request, at, compare=compare)
+    assert (at.exchanges, key.signed) == ([], [])
+    _, words = await authenticator.authenticate(request, at, compare=compare)
+    assert seen == 2 * [(at, [], 0)]
+    assert words == "pinless visual unchecked"
 
 
 @pytest.mark.parametrize(("fault", "error"), [(WrongSignature(), ProofInvalid), (PinForPinless(), WrongMode)])

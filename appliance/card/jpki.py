@@ -8,13 +8,14 @@ What an unexpected status word means is in `refusal`. A card that cannot do one 
 that is another request (ruling 6).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from appliance.card import token_info
 from appliance.card.algorithm import digest
-from appliance.card.apdu import Command
+from appliance.card.apdu import Command, Response
 from appliance.card.cvc import Certificate, Chain
 from appliance.card.dialogue import Dialogue, Step, VerifyHolder, exchange, institution_signature
 from appliance.card.file import (
@@ -27,9 +28,9 @@ from appliance.card.file import (
 )
 from appliance.card.nonce import Nonce
 from appliance.card.profile import Profile
-from appliance.card.refusal import enough_tries, require
-from appliance.card.token_info import Presence, TokenInfo
-from appliance.errors import CardAnswerMalformed, CertificateTooLong
+from appliance.card.refusal import PIN, enough_tries, require
+from appliance.card.token_info import Kind, Presence, TokenInfo
+from appliance.errors import CardAnswerMalformed, CardStatusUnexpected, CardWithoutPin, CertificateTooLong
 
 LONGEST_CERTIFICATE: Final = 2_048
 """Bytes. Holder certificates have about 1,600."""
@@ -114,8 +115,8 @@ def with_pin(profile: Profile, nonce: Nonce, *, last_try: bool = False) -> Dialo
     """
     Have the card sign *nonce* after its holder entered the PIN. One exchange; no institution key.
 
-    The tries left are queried first, and a single one is not used unless *last_try* allows it. Raises
-    PinRejected, PinBlocked, PinLastTry, and what `pinless` raises for the steps they share.
+    The tries left are queried first, and a single one is not used unless *last_try* allows it. Where none is left, a second
+    exchange looks at what kind of card that is. Raises PinRejected, PinBlocked, CardWithoutPin, PinLastTry, and what `pinless` raises for the steps they share.
     """
     hashed = digest(profile.proof.algorithm, nonce.octets)
     if profile.proof.input_with_pin == "digest-info":
@@ -141,6 +142,8 @@ def _prove(profile: Profile, nonce: Nonce, *until_signed: Step | VerifyHolder) -
     responses = yield from exchange(
         *proving, *read_pieces("read-certificate", range(LONGEST_CERTIFICATE // READ))
     )
+    if _has_no_tries(profile, proving, responses):
+        yield from _require_pin(profile)
     require(proving, responses, profile.pin.blocked)
     signature = responses[len(until_signed) - 1].data
     if len(signature) != profile.proof_length:
@@ -154,6 +157,32 @@ def _prove(profile: Profile, nonce: Nonce, *until_signed: Step | VerifyHolder) -
     except ObjectTooLong as error:
         raise CertificateTooLong(error.detail) from error
     return HolderProof(nonce, signature, certificate)
+
+
+def _has_no_tries(
+    profile: Profile, steps: Sequence[Step | VerifyHolder], responses: Sequence[Response]
+) -> bool:
+    """Whether the PIN had no try left before anything was tried."""
+    if len(responses) > len(steps) or steps[len(responses) - 1].name != PIN.query:
+        return False
+    return responses[-1].status in {int(word) for word in profile.pin.blocked}
+
+
+def _require_pin(profile: Profile) -> Dialogue[None]:
+    """
+    Raise CardWithoutPin where the card, whose PIN has no try left, is as one without PINs (card facts 5).
+
+    Such a card holds a certificate for user authentication and none for signing. A card whose holder wanted no signing
+    certificate and has locked the PIN looks the same; what helps is the same, too.
+    """
+    try:
+        found = yield from inspect(profile)
+    except (CardAnswerMalformed, CardStatusUnexpected):
+        return
+    if found.token.kind is Kind.MY_NUMBER_CARD and found.certificates == Presence(
+        signing=False, authentication=True
+    ):
+        raise CardWithoutPin("the PIN has no try, and there is no signing certificate")
 
 
 def inspect(profile: Profile) -> Dialogue[CardInspection]:

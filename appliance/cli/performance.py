@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.authentication import Authenticator, Card, CheckMethod, IdentityCheck, Request
+from appliance.authentication import Authenticator, Card, CheckMethod, Compare, IdentityCheck, Request
 from appliance.card.front import Front
 from appliance.card.jpki import Mode
 from appliance.cli import stage
@@ -78,13 +78,21 @@ class Performance:
         authenticator = replace(appliance.authenticator, signer=signer)
         async with appliance.card(enter_pin=lambda: stage.PIN, observe=self.recorder.observe) as card:
             recorded = RecordedCard(card, self.recorder)
-            if self.check is CheckMethod.VISUAL:
+
+            async def compare(on_reader: Card) -> None:
                 self.tell("front")
-                front = await appliance.front_reader.read(recorded, scene.number)
-                self._look_at(front)
-            self.tell(self.mode)
-            self.recorder.unverified = frozenset(self.unverified)
-            return await _authenticate(appliance, authenticator, recorded, self.mode, self.check)
+                self._look_at(await appliance.front_reader.read(on_reader, scene.number))
+                self._authenticating()
+
+            if self.check is not CheckMethod.VISUAL:
+                self._authenticating()
+            return await _authenticate(
+                appliance, authenticator, recorded, self.mode, check=self.check, compare=compare
+            )
+
+    def _authenticating(self) -> None:
+        self.tell(self.mode)
+        self.recorder.unverified = frozenset(self.unverified)
 
     def _look_at(self, front: Front) -> None:
         """Render what the clerk compares with the person; of a made-up one, so it may lie in a folder."""
@@ -106,7 +114,7 @@ class Performance:
                 appliance.authenticator,
                 RecordedCard(card, Recorder(Silence())),
                 Mode.PINLESS,
-                CheckMethod.FACE,
+                check=CheckMethod.FACE,
             )
         self.tell("difference")
         story.difference(mine.claims, pinless.claims)
@@ -122,14 +130,20 @@ class Performance:
             story.unverified(self.unverified)
 
 
-async def _authenticate(
-    appliance: Appliance, authenticator: Authenticator, card: Card, mode: Mode, check: CheckMethod
+async def _authenticate(  # noqa: PLR0913 - each has its name at the call
+    appliance: Appliance,
+    authenticator: Authenticator,
+    card: Card,
+    mode: Mode,
+    *,
+    check: CheckMethod,
+    compare: Compare | None = None,
 ) -> Success:
     """Authenticate *card*, and verify the token with nothing but the key set."""
     settings = appliance.configuration.settings
     identity_check = None if check is CheckMethod.PIN else IdentityCheck(check, _CHECKED_BY[check])
     result, token = await authenticator.authenticate(
-        Request(mode, settings.reader[0].alias, identity_check), card
+        Request(mode, settings.reader[0].alias, identity_check), card, compare=compare
     )
     jwks = appliance.tokens.jwks()
     claims = tokens.verify(token, msgspec.json.encode(jwks), settings.result.audience, datetime.now(UTC))

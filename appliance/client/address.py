@@ -18,7 +18,7 @@ _SOCKET_URL: Final = "http://appliance"
 class Socket:
     """On this machine, at the Unix socket *path*; the appliance knows us by the account of this process."""
 
-    path: Path
+    path: Path | str
 
     @property
     def url(self) -> str:

@@ -5,7 +5,7 @@ Members that are not named here are passed over, so that an appliance may be new
 """
 
 from datetime import date
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stage: str | None = None
     token: str | None = None
     evidence: str | None = None
+    eligibility: dict[str, Any] | None = None
     problem: Problem | None = None
 
     def __repr__(self) -> str:

@@ -59,6 +59,8 @@ class Options(TypedDict, total=False):
     """The caller's own, which the token repeats; a random one where none is given."""
     evidence: bool
     """Whether the evidence comes with the result."""
+    eligibility: bool
+    """Whether the eligibility service is asked as well; what it says is in the result as it came."""
     last_pin_try: bool
     """Whether the PIN's last try may be used."""
     seconds: float
@@ -122,13 +124,14 @@ class Client:
         order: dict[str, Any] = {"desk": desk, "mode": mode, "nonce": question.nonce, "evidence": evidence}
         if check is not None:
             order["identity_check"] = check
-        if options.get("last_pin_try", False):
-            order["last_pin_try"] = True
+        for name in ("last_pin_try", "eligibility"):
+            if options.get(name, False):
+                order[name] = True
         beginning = asyncio.create_task(self._begin(order, deadline))
         try:
             job, request_id = await asyncio.shield(beginning)
             while job.state == "running":
-                job, request_id = await self._look(job, deadline)
+                job = await self._look(job, request_id, deadline)
         except BaseException:
             deadline.end()
             await self._leave(beginning)
@@ -170,18 +173,22 @@ class Client:
         ask = Ask("POST", _AUTHENTICATIONS, msgspec.json.encode(order), key=secrets.token_hex(16))
         return await self._job(ask, deadline)
 
-    async def _look(self, job: Job, deadline: Deadline) -> tuple[Job, str]:
-        """Return how *job* stands later, when it has ended or some time has passed; raise ApplianceLate at the end."""
+    async def _look(self, job: Job, request_id: str, deadline: Deadline) -> Job:
+        """
+        Return how *job* stands later, when it has ended or some time has passed.
+
+        It is the one that *request_id* asked for, and is logged under that. Raises ApplianceLate at the end.
+        """
         wait = min(_WAIT_SECONDS, int(deadline.left()))
         if deadline.left() <= 0:
-            raise ApplianceLate("the authentication has not ended in time")
+            raise ApplianceLate("the authentication has not ended in time", request_id)
         ask = Ask("GET", f"{_AUTHENTICATIONS}/{job.id}?wait={wait}", seconds=wait + 10.0)
-        later, request_id = await self._job(ask, deadline)
+        later, _ = await self._job(ask, deadline)
         if later.id != job.id:
             raise ApplianceAnswerInvalid("the answer is about another authentication", request_id)
         if wait == 0 and later.state == "running":
             await asyncio.sleep(min(0.1, deadline.left()))
-        return later, request_id
+        return later
 
     async def _job(self, ask: Ask, deadline: Deadline) -> tuple[Job, str]:
         answer = await self._exchange.persistently(ask, deadline)
@@ -217,12 +224,12 @@ class Client:
         key = await self._key(job.token)
         claims = verify(job.token, key, question, self._clock())
         if not evidence:
-            return Result(claims, job.token, None, request_id)
+            return Result(claims, job.token, None, job.eligibility, request_id)
         if job.evidence is None:
             raise ApplianceAnswerInvalid("the evidence that was asked for is missing", request_id)
         document = job.evidence.encode()
         require_evidence(claims, document)
-        return Result(claims, job.token, document, request_id)
+        return Result(claims, job.token, document, job.eligibility, request_id)
 
     async def _key(self, token: str) -> Any:  # noqa: ANN401 - PyJWT's key
         """Return the key that *token* names; one that is not known is a reason to ask again, once."""

@@ -6,6 +6,7 @@ Requests to an appliance and their answers, within bounds: of size, of time, of 
 """
 
 import asyncio
+import math
 import random
 import secrets
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ LARGEST_ANSWER: Final = 4 << 20
 """Bytes. A front has three images; evidence and token are far smaller."""
 _PROBLEM: Final = "application/problem+json"
 _CONNECT_SECONDS: Final = 10.0
+_LEAST_SECONDS: Final = 2.0
+"""Also at the end of all patience, so that what has just ended is still heard of."""
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _FROM_BETWEEN: Final = frozenset({502, 503, 504})
@@ -94,7 +97,7 @@ class Exchange:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self.once(ask)
+                return await self.once(ask, max(_LEAST_SECONDS, deadline.left()))
             except ApplianceUnreachable as error:
                 if isinstance(error.__cause__, aiohttp.ClientSSLError):
                     raise
@@ -111,8 +114,8 @@ class Exchange:
                     raise
             await asyncio.sleep(wait)
 
-    async def once(self, ask: Ask) -> Answer:
-        """Return the answer to *ask*, or raise Refused, ApplianceUnreachable, ApplianceAnswerInvalid."""
+    async def once(self, ask: Ask, most: float = math.inf) -> Answer:
+        """Return the answer to *ask* within *most* seconds, or raise Refused, ApplianceUnreachable, ApplianceAnswerInvalid."""
         request_id = secrets.token_hex(16)
         headers = {"X-Request-Id": request_id}
         if ask.body is not None:
@@ -126,7 +129,7 @@ class Exchange:
                 data=ask.body,
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=ask.seconds, connect=_CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=min(ask.seconds, most), connect=_CONNECT_SECONDS),
             ) as response:
                 return await _taken(response, request_id)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

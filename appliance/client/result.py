@@ -90,6 +90,8 @@ class Result:
     claims: Claims
     token: str = field(repr=False)
     evidence: bytes | None = field(default=None, repr=False)
+    eligibility: dict[str, Any] | None = field(default=None, repr=False)
+    """What came of asking the eligibility service, where that was asked for: its failure is none of ours."""
     request_id: str | None = None
 
 

@@ -119,7 +119,9 @@ class Mode(StrEnum):
     PINLESS = "pinless"
     PIN = "pin"
     FRONT = "front"
-    """The card's front by 照合番号B. The only one in which VERIFY may come with data, as the allow-list says."""
+    """The card's front by 照合番号B. Only here and in the next may VERIFY come with data, as the allow-list says."""
+    VISUAL = "visual"
+    """The front, and then without a PIN, on the same power-up of the card."""
 
 
 class Outcome(StrEnum):

@@ -32,6 +32,9 @@ Position = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
 Moment = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 
 
+_ENCODER: Final = msgspec.json.Encoder(order="sorted")
+
+
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all parts have in common."""
 
@@ -125,7 +128,7 @@ class Evidence(_Part, frozen=True, kw_only=True):
 
     def to_bytes(self) -> bytes:
         """Return the document in its one form."""
-        return msgspec.json.encode(self, order="sorted")
+        return _ENCODER.encode(self)
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "Evidence":

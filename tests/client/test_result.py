@@ -1,6 +1,7 @@
 """What a client believes of a token."""
 
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ def test_a_newer_appliance_may_say_more() -> None:
         {"revocation": {}},
     ],
 )
-def test_an_answer_to_another_question_is_none(changed: dict[str, object]) -> None:
+def test_an_answer_to_another_question_is_none(changed: dict[str, Any]) -> None:
     """Audience, nonce, desk, mode and check are ours, and every claim is there, or the token does not count."""
     with pytest.raises(TokenInvalid):
         verified(token(**changed))

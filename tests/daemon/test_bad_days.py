@@ -27,7 +27,7 @@ from tests.daemon.process import ORDER, SECONDS, Daemon, Site, session, started
 from tests.daemon.tls import client_context
 from tests.terminals.wire import R1, Wire, hello, play
 
-TERMINALS: Final = int(os.environ.get("SOAK_TERMINALS", "150"))
+TERMINALS: Final = int(os.environ.get("SOAK_TERMINALS", "100"))
 """`make soak` takes 2,000."""
 FAKETIME: Final = "faketime/libfaketime.so.1"
 PRESENT: Final = Card(reader="r1", state=CardState.PRESENT, insertion=1)
@@ -139,68 +139,6 @@ async def test_all_terminals_come_back_at_once(crowded: Site, folder: Path) -> N
         assert "Traceback" not in daemon.log.read_text()
 
 
-@contextmanager
-def open_entries(site: Site) -> Iterator[list[Entry]]:
-    """Give a list that has, after the block, what was written in it."""
-    before, written = len(entries(site)), []
-    yield written
-    written += entries(site)[before:]
-
-
-@pytest.fixture(scope="module")
-def bad_day(crowded: Site) -> Iterator[Daemon]:
-    """A daemon that the tests of this module share."""
-    with tempfile.TemporaryDirectory(prefix="daemon-") as folder, started(crowded, Path(folder)) as running:
-        yield running
-
-
-@pytest.mark.parametrize("what", ["gone", "another-card", "another-cards-answers"])
-async def test_a_terminal_that_goes_or_changes_the_card_between_the_exchanges(
-    bad_day: Daemon, what: str
-) -> None:
-    """Nothing is authenticated, at once and with a code; the entry that was reserved is closed, and the desk serves on."""
-    site, desk = bad_day.site, "crowd-0.r1"
-    tls = client_context(site, name_of(0))
-    card, other = chip(site), chip(site)
-    async with network(site) as there, session(site) as client:
-        wire = await there.connect(tls)
-        async with known(client, desk):
-            with open_entries(site) as written:
-                asking = asyncio.create_task(ask(client, desk))
-                await wire.hear(Start)
-                first = await wire.hear(Scenario)
-                answers = perform(scenarios.exchange_of(first), card.transmit)
-                await wire.say(scenarios.responses(first.session, first.seq, answers))
-                second = await wire.hear(Scenario)
-                match what:
-                    case "gone":
-                        wire.cut()
-                        expected = "terminal_lost"
-                    case "another-card":
-                        await wire.say(Card(reader="r1", state=CardState.PRESENT, insertion=2))
-                        expected = "card_removed"
-                    case _:
-                        # The challenge was the first card's: this one has never given any.
-                        other.power_on()
-                        answers = perform(scenarios.exchange_of(second), other.transmit)
-                        await wire.say(scenarios.responses(second.session, second.seq, answers))
-                        expected = None
-                job = await asking
-        problem = job["problem"]
-        assert job["state"] == "refused"
-        assert expected is None or problem["code"] == expected, problem
-        *_, last = written
-        assert isinstance(last, Finished)
-        assert (last.outcome, last.code) == ("refused", problem["code"])
-        wire.cut()
-        wire = await there.connect(tls)
-        async with known(client, desk):
-            playing = asyncio.create_task(play(wire, chip(site).transmit))
-            assert (await ask(client, desk))["state"] == "authenticated"
-            await playing
-        wire.cut()
-
-
 @pytest.fixture(scope="module")
 def faketime() -> str:
     """Return the library that gives a process another time."""
@@ -245,3 +183,66 @@ async def test_a_clock_that_jumps_ends_nothing(crowded: Site, folder: Path, fake
     said = await asyncio.to_thread(run, "ledger", "--config", str(crowded.file), "verify", "--contents")
     assert said.returncode == 0, said.stderr
     assert "clock went back 1 times" in said.stdout
+
+
+@contextmanager
+def open_entries(site: Site) -> Iterator[list[Entry]]:
+    """Give a list that has, after the block, what was written in it."""
+    before = len(entries(site))
+    written: list[Entry] = []
+    yield written
+    written += entries(site)[before:]
+
+
+@pytest.fixture(scope="module")
+def bad_day(crowded: Site) -> Iterator[Daemon]:
+    """A daemon that the tests of this module share."""
+    with tempfile.TemporaryDirectory(prefix="daemon-") as folder, started(crowded, Path(folder)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("what", ["gone", "another-card", "another-cards-answers"])
+async def test_a_terminal_that_goes_or_changes_the_card_between_the_exchanges(
+    bad_day: Daemon, what: str
+) -> None:
+    """Nothing is authenticated, at once and with a code; the entry that was reserved is closed, and the desk serves on."""
+    site, desk = bad_day.site, "crowd-0.r1"
+    tls = client_context(site, name_of(0))
+    card, other = chip(site), chip(site)
+    async with network(site) as there, session(site) as client:
+        wire = await there.connect(tls)
+        async with known(client, desk):
+            with open_entries(site) as written:
+                asking = asyncio.create_task(ask(client, desk))
+                await wire.hear(Start)
+                first = await wire.hear(Scenario)
+                answers = perform(scenarios.exchange_of(first), card.transmit)
+                await wire.say(scenarios.responses(first.session, first.seq, answers))
+                second = await wire.hear(Scenario)
+                expected: str | None = None
+                match what:
+                    case "gone":
+                        wire.cut()
+                        expected = "terminal_lost"
+                    case "another-card":
+                        await wire.say(Card(reader="r1", state=CardState.PRESENT, insertion=2))
+                        expected = "card_removed"
+                    case _:
+                        # The challenge was the first card's: this one has never given any.
+                        other.power_on()
+                        answers = perform(scenarios.exchange_of(second), other.transmit)
+                        await wire.say(scenarios.responses(second.session, second.seq, answers))
+                job = await asking
+        problem = job["problem"]
+        assert job["state"] == "refused"
+        assert expected is None or problem["code"] == expected, problem
+        *_, last = written
+        assert isinstance(last, Finished)
+        assert (last.outcome, last.code) == ("refused", problem["code"])
+        wire.cut()
+        wire = await there.connect(tls)
+        async with known(client, desk):
+            playing = asyncio.create_task(play(wire, chip(site).transmit))
+            assert (await ask(client, desk))["state"] == "authenticated"
+            await playing
+        wire.cut()

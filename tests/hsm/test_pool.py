@@ -376,7 +376,8 @@ async def test_rejected_pin_is_final_and_survives_a_restart(token: Token) -> Non
 
 async def test_failure_to_start_is_shared(token: Token, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     """Callers who wait while a start fails share its failure; each does not start a worker of its own."""
-    os.kill((await pool.status()).pid, signal.SIGKILL)
+    killed = (await pool.status()).pid
+    os.kill(killed, signal.SIGKILL)
     await _until(lambda: not _pids(pool))
     (token.folder / softhsm.TOKENS).rename(token.folder / "elsewhere")
     calls = [asyncio.create_task(pool.canary()) for _ in range(10)]
@@ -385,7 +386,8 @@ async def test_failure_to_start_is_shared(token: Token, pool: Pool, caplog: pyte
         started |= {child.pid for crew in pool._dispatch.crews for child in crew.children if not child.ended}
         await asyncio.sleep(_LOOK_SECONDS)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    assert len(started) == 1
+    # The end of a killed worker is heard of at its pipe before it is at its process.
+    assert len(started - {killed}) == 1
     assert all(isinstance(outcome, HsmUnavailable) for outcome in outcomes)
     assert token.pin not in caplog.text
 

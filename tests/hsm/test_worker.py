@@ -145,7 +145,7 @@ async def test_signals_to_the_group_do_not_end_it(token: Token) -> None:
     """A signal that means the daemon, as Ctrl-C or a stopped unit, does not hit a worker in its login."""
     async with _worker(token.environment) as child:
         assert await child.ask(Request(0, token.setup)) == Loaded()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGABRT):
             os.kill(child.pid, number)
         assert await child.ask(Request(0, LogIn())) == LoggedIn()
 

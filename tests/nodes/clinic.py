@@ -24,7 +24,7 @@ from tests.ledger.server import Server
 from tests.nodes import balancer
 from tests.nodes.balancer import Balancer
 
-WARDS = tuple(f"ward-{number}" for number in range(2, 8))
+WARDS = tuple(f"ward-{number}" for number in range(2, 7))
 """Terminals beside the site's own one, ward-1."""
 SHARED_NAME = "appliance.clinic.example.jp"
 _PEER = (
@@ -108,7 +108,7 @@ def _first(folder: Path, pcscd: PrivatePcscd, database: str) -> Site:
         ("append_seconds = 2.0", "append_seconds = 5.0"),
     )
     for name in WARDS:
-        site.add(_PEER.format(name, "terminal"))
+        site.add(_PEER.format(name, "terminal") + 'face_device = "kiosk-1"\n')
     site.add(_PEER.format("front-desk", "reception"))
     # Nodes of this kind have no readers of their own.
     text, removed = _READER.subn("\n", site.file.read_text())

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -183,11 +184,10 @@ class FrontDesk:
         return job
 
     async def keep_asking(self, desk: str, enough: asyncio.Event) -> None:
-        """Ask again and again; after a refusal with a pause, as the refusal would have it, only shorter."""
+        """Ask again and again, with a pause in between: this process has other things to do as well."""
         while not enough.is_set():
-            said = await self.ask(desk)
-            if said.get("state") != "authenticated":
-                await asyncio.sleep(0.1)
+            await self.ask(desk)
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -195,7 +195,7 @@ async def front_desk(clinic: Clinic, number: int = 2) -> AsyncIterator[FrontDesk
     """Give the reception at the machine 127.0.0.*number*."""
     source = f"127.0.0.{number}"
     connector = aiohttp.TCPConnector(
-        ssl=client_context(clinic.site, "front-desk"), local_addr=(source, 0), family=2
+        ssl=client_context(clinic.site, "front-desk"), local_addr=(source, 0), family=socket.AF_INET
     )
     timeout = aiohttp.ClientTimeout(SECONDS)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:

@@ -28,6 +28,7 @@ user = "reception"
 alias = "ward-3"
 role = "terminal"
 user = "jpki-terminal"
+face_device = "kiosk-1"
 
 [[peer]]
 alias = "console-1"
@@ -153,7 +154,7 @@ class Site:
             body={
                 "desk": desk,
                 "mode": "pinless",
-                "identity_check": {"method": "face", "device": "reader-1"},
+                "identity_check": {"method": "face", "device": "kiosk-1"},
             },
         )
         if asked.status != 201:

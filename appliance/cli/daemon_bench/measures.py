@@ -34,7 +34,7 @@ _WARM_TERMINALS: Final = 16
 class Plan:
     """
     How much is measured: *rounds* of slots of *seconds* for each row, *terminals* that only are connected, for
-    *watched* seconds. *at_once* authentications are let in, *crew* is the most workers.
+    *watched* seconds. *at_once* authentications are let in; *crews* are numbers of workers beside the usual one.
     """
 
     rounds: int = 3
@@ -42,7 +42,7 @@ class Plan:
     at_once: int = 32
     terminals: int = 2000
     watched: float = 20.0
-    crew: int = 3
+    crews: tuple[int, ...] = (1, 3)
 
     @property
     def beyond(self) -> int:
@@ -50,7 +50,7 @@ class Plan:
         return 2 * self.at_once
 
 
-QUICK: Final = Plan(rounds=1, seconds=0.5, at_once=4, terminals=20, watched=0.5, crew=1)
+QUICK: Final = Plan(rounds=1, seconds=0.5, at_once=4, terminals=20, watched=0.5, crews=())
 Progress = Callable[[str], None]
 
 
@@ -145,7 +145,7 @@ def measure(folder: Path, plan: Plan, progress: Progress) -> Report:
     progress("a clinic with its terminals")
     clinic = Clinic.build(folder, max(plan.terminals + _WARM_TERMINALS, plan.beyond))
     rows: list[Row] = []
-    for workers in (number for number in range(1, plan.crew + 1) if number != _WORKERS):
+    for workers in plan.crews:
         with _bench(clinic, plan, workers) as bench:
             progress(f"{workers} workers")
             rows.append(bench.row(workers, plan.at_once))

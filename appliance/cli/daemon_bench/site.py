@@ -69,6 +69,7 @@ class Clinic:
                 raise ValueError(f"the annotated configuration no longer has {old!r}")
         peers = (
             f'[[peer]]\nalias = "t{number}"\nrole = "terminal"\ncertificate_name = "t{number}.bench.example"\n'
+            'face_device = "kiosk-1"\n'
             for number in range(self.terminals)
         )
         file = self.folder / f"{name}.toml"

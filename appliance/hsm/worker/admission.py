@@ -101,7 +101,7 @@ _MOST_STEPS: Final = 128
 _SCENARIO_FORMS: Final = {
     "terminal": re.compile(r"[a-z0-9][a-z0-9-]{0,31}"),
     "reader": re.compile(r"[a-z0-9][a-z0-9-]{0,31}"),
-    "mode": re.compile(r"pinless|pin|front"),
+    "mode": re.compile(r"pinless|pin|front|visual"),
     "nonce": re.compile(r"[0-9a-f]{32}"),
     "session": re.compile(r"[0-9a-f]{32}"),
 }
@@ -122,7 +122,7 @@ def _is_step(step: object, mode: object) -> bool:
     if not _COMMAND.fullmatch(command):
         return False
     return not _VERIFY_WITH_DATA.fullmatch(command) or (
-        mode == "front" and _VERIFY_NUMBER.fullmatch(command) is not None
+        mode in {"front", "visual"} and _VERIFY_NUMBER.fullmatch(command) is not None
     )
 
 

@@ -9,8 +9,9 @@ not about, and nothing twice:
     pinless   introduce the institution (again, where the card refused its chain), sign once, read the certificate
     pin       one VERIFY with what the holder enters here, queried before; sign once, read the certificate
     front     one VERIFY with 照合番号B, queried before; read front and issuer, prove genuine once
+    visual    what is in front, and after its end what is in pinless
 
-Either of the first two may begin with a look at what kind of card it is. VERIFY with anything else, CHANGE REFERENCE
+Either of the first two, and the second half of the last, may begin with a look at what kind of card it is. VERIFY with anything else, CHANGE REFERENCE
 DATA, RESET RETRY COUNTER, UPDATE, WRITE, ERASE and PUT DATA, other applications, and the My Number are in no
 conversation. What lengths and fixed parts leave open is in `Form`.
 """
@@ -99,7 +100,7 @@ class AllowList:
     """The allow-list of one session on one power-up of a card, for *mode* by *profile*."""
 
     def __init__(self, profile: Profile, mode: Mode) -> None:
-        self._conversations = conversations(profile, mode)
+        self._conversations, *self._afterwards = conversations(profile, mode)
         self._places: frozenset[tuple[int, int]] = frozenset()
         """For each conversation that fits so far, its number and that of the form that comes next."""
         self._beginnings = 0
@@ -119,6 +120,9 @@ class AllowList:
 
     def _advance(self, number: int, step: Step | VerifyHolder) -> None:
         found = self._following(self._places, step)
+        if not found and self._afterwards and self._is_complete:
+            self._conversations, *self._afterwards = self._afterwards
+            self._places, self._beginnings, self._open = frozenset(), 0, True
         if not found and self._open and self._beginnings < MOST_BEGINNINGS:
             found = self._following(frozenset((each, 0) for each in range(len(self._conversations))), step)
             self._beginnings += 1
@@ -127,6 +131,11 @@ class AllowList:
         if any(self._conversations[which][place].last for which, place in found):
             self._open = False
         self._places = frozenset((which, place + 1) for which, place in found)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether a conversation has come to its end, every step of it done as it should be."""
+        return any(place == len(self._conversations[which]) for which, place in self._places)
 
     def _following(
         self, places: frozenset[tuple[int, int]], step: Step | VerifyHolder
@@ -144,8 +153,8 @@ class AllowList:
         return found
 
 
-def conversations(profile: Profile, mode: Mode) -> tuple[Conversation, ...]:
-    """Return what may be said in *mode*, or raise ProfileUnsafe."""
+def conversations(profile: Profile, mode: Mode) -> tuple[tuple[Conversation, ...], ...]:
+    """Return what may be said in *mode*, the choices at each stage of it; or raise ProfileUnsafe."""
     surface = profile.surface
     files = (surface.front, surface.certificate, surface.verification_number, surface.key)
     if surface.aid.startswith(TEXT_APPLICATION) or profile.application.aid.startswith(TEXT_APPLICATION):
@@ -156,11 +165,13 @@ def conversations(profile: Profile, mode: Mode) -> tuple[Conversation, ...]:
         raise ProfileUnsafe("a file of the profile is the one with the My Number, which is never read")
     match mode:
         case Mode.PINLESS:
-            return (_inspect(profile), _pinless(profile))
+            return ((_inspect(profile), _pinless(profile)),)
         case Mode.PIN:
-            return (_inspect(profile), _with_pin(profile))
+            return ((_inspect(profile), _with_pin(profile)),)
         case Mode.FRONT:
-            return (_front(profile),)
+            return ((_front(profile),),)
+        case Mode.VISUAL:
+            return ((_front(profile),), (_inspect(profile), _pinless(profile)))
 
 
 def _pinless(profile: Profile) -> Conversation:

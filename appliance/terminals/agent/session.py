@@ -49,7 +49,7 @@ from appliance.terminals.sessions import TERMINAL, TerminalMove, TerminalPhase, 
 LONGEST_WAIT: Final = 600.0
 LONGEST_SCENARIO: Final = 400.0
 """Seconds that a scenario may have, whatever the appliance says: an exchange, and the holder's time for the PIN."""
-LONGEST_PAUSE: Final = 120.0
+LONGEST_PAUSE: Final = 330.0
 """Seconds that a card is held for an appliance that says nothing about it."""
 _LONGEST_DETAIL: Final = 200
 

@@ -97,6 +97,9 @@ def conversation(mode: Mode, profile: Profile, chain: Chain) -> list[Exchange]:
             signing = exchanges(jpki.with_pin(profile, NONCE))
         case Mode.FRONT:
             signing = exchanges(surface.read_front(profile, NUMBER, NONCE))
+        case Mode.VISUAL:
+            parts = (conversation(part, profile, chain) for part in (Mode.FRONT, Mode.PINLESS))
+            return [exchange for part in parts for exchange in part]
     return list(signing)
 
 
@@ -105,7 +108,7 @@ def conversation(mode: Mode, profile: Profile, chain: Chain) -> list[Exchange]:
 def test_every_dialogue_of_a_profile_passes(name: str, mode: Mode, chains: dict[str, Chain]) -> None:
     """What the appliance says to a card by a profile is what a terminal with that profile lets through."""
     said = conversation(mode, shipped(name), chains[name])
-    assert len(said) == (1 if mode is Mode.PIN else 2)
+    assert len(said) == {Mode.PIN: 1, Mode.VISUAL: 4}.get(mode, 2)
     listed = AllowList(shipped(name), mode)
     for exchange in said:
         listed.admit(exchange)
@@ -159,8 +162,38 @@ def test_nothing_goes_on_after_a_card_that_did_not_answer_as_expected(mode: Mode
 def test_work_of_one_kind_admits_no_other(mode: Mode, chain: Chain) -> None:
     """A session that was announced as one kind of mode cannot become another."""
     for other in set(Mode) - {mode}:
+        if {mode, other} == {Mode.FRONT, Mode.VISUAL}:
+            continue
         with pytest.raises(TerminalCommandRefused):
             AllowList(PROFILE, mode).admit(conversation(other, PROFILE, chain)[0])
+
+
+def test_a_front_that_was_seen_to_its_end_lets_its_card_go_on(chain: Chain) -> None:
+    """After the whole of a front, once, the card may prove its holder; not before, not after half of it, and no front twice."""
+    reading, showing, introducing, proving = conversation(Mode.VISUAL, PROFILE, chain)
+    for begun in ([], [reading]):
+        listed = AllowList(PROFILE, Mode.VISUAL)
+        for exchange in begun:
+            listed.admit(exchange)
+        with pytest.raises(TerminalCommandRefused):
+            listed.admit(introducing)
+    listed = AllowList(PROFILE, Mode.VISUAL)
+    listed.admit(reading)
+    listed.admit(showing)
+    listed.stopped()
+    with pytest.raises(TerminalCommandRefused):
+        listed.admit(introducing)
+    listed = AllowList(PROFILE, Mode.VISUAL)
+    for exchange in (reading, showing, introducing, proving):
+        listed.admit(exchange)
+    for exchange in (reading, introducing):
+        with pytest.raises(TerminalCommandRefused):
+            listed.admit(exchange)
+    listed = AllowList(PROFILE, Mode.FRONT)
+    listed.admit(reading)
+    listed.admit(showing)
+    with pytest.raises(TerminalCommandRefused):
+        listed.admit(introducing)
 
 
 def test_a_conversation_begins_at_its_beginning(chain: Chain) -> None:

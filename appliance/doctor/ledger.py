@@ -1,0 +1,105 @@
+"""The ledger: whether it can be read, what its newest checkpoint covers, and what copies of it have left."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from appliance.config import Configuration
+from appliance.doctor.configuration import database_file
+from appliance.doctor.finding import Advice, Check, Finding, Verdict
+from appliance.errors import ApplianceError, LedgerNotCopied, LedgerRolledBack
+from appliance.ledger import checkpoint, entries, place
+from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger.keeper import root_of
+from appliance.ledger.note import VerifierKey
+from appliance.ledger.store import Head, Reader, stored_entries
+
+_LARGEST_NOTE: Final = 1 << 16
+_BEHIND_SECONDS: Final = 600.0
+"""After which an entry should be under a checkpoint."""
+_COPY_SECONDS: Final = 3_600.0
+"""After which a copy of that should have left."""
+
+
+def ledger(configuration: Configuration, *, is_running: bool) -> Iterator[Finding]:
+    """Yield what is found, reading beside whoever writes; the first daemon makes the ledger."""
+    key = place.verifier_key(configuration)
+    database = database_file(configuration)
+    if database is not None and not is_running and not database.exists():
+        yield Finding(Check.LEDGER, Verdict.WARNING, "there is none yet", advice=Advice.NOT_BEGUN)
+        return
+    with place.store(configuration).reading() as reader:
+        head = reader.head()
+        stored = reader.newest_checkpoint()
+        newest = None if stored is None else checkpoint.verified(stored.note, key)
+        if newest is not None:
+            _require_covered(reader, head, newest)
+        yield _checkpoint(reader, head, newest)
+        yield from _copies(configuration, key, reader, head)
+
+
+def _require_covered(reader: Reader, head: Head, known: Checkpoint) -> None:
+    """Check that the log still holds what *known* was signed over, or raise LedgerRolledBack."""
+    if known.size > head.size:
+        raise LedgerRolledBack(
+            f"the store has {head.size} entries; a checkpoint over {known.size} was signed"
+        )
+    if root_of(reader, known.size) != known.root:
+        raise LedgerRolledBack(f"a checkpoint over {known.size} entries was signed over other entries")
+
+
+def _checkpoint(reader: Reader, head: Head, newest: Checkpoint | None) -> Finding:
+    if newest is None:
+        detail = f"{head.size} entries, no checkpoint yet"
+        return Finding(Check.LEDGER, Verdict.WARNING, detail, advice=Advice.NO_CHECKPOINT)
+    detail = f"{head.size} entries, {newest.size} of them under the newest checkpoint, which verifies"
+    if head.size > newest.size and _waiting(reader, newest.size) > _BEHIND_SECONDS:
+        return Finding(Check.LEDGER, Verdict.WARNING, detail, advice=Advice.CHECKPOINT_BEHIND)
+    return Finding(Check.LEDGER, Verdict.OK, detail)
+
+
+def _copies(configuration: Configuration, key: VerifierKey, reader: Reader, head: Head) -> Iterator[Finding]:
+    settings = configuration.settings.ledger
+    if not (settings.copies or settings.syslog or settings.witness):
+        yield Finding(Check.COPIES, Verdict.WARNING, "no place is configured", advice=Advice.NO_COPIES)
+        return
+    detail = f"a copy of a checkpoint over {head.copied} of {head.size} entries has left"
+    last, is_there = "", True
+    if settings.copies is not None:
+        try:
+            known, at = _outside(configuration, key, settings.copies)
+            _require_covered(reader, head, known)
+            last = f", the folder's is of {at:%Y-%m-%d %H:%M} UTC"
+        except FileNotFoundError:
+            last, is_there = ", none is in the folder", not head.size
+        except OSError as error:
+            last, is_there = f", the folder cannot be read ({error.strerror})", False
+        except ApplianceError as error:
+            yield Finding.of(Check.COPIES, error, "folder")
+            return
+    waiting = _waiting(reader, head.copied) if head.copied < head.size else 0.0
+    hours = settings.stop_without_copy_hours
+    if hours is not None and waiting > hours * 3_600:
+        yield Finding(Check.COPIES, Verdict.FAILED, detail + last, code=LedgerNotCopied.code)
+    elif waiting > _COPY_SECONDS or not is_there:
+        yield Finding(Check.COPIES, Verdict.WARNING, detail + last, advice=Advice.COPIES_BEHIND)
+    else:
+        yield Finding(Check.COPIES, Verdict.OK, detail + last)
+
+
+def _outside(configuration: Configuration, key: VerifierKey, folder: str) -> tuple[Checkpoint, datetime]:
+    """Return the newest checkpoint in the *folder* for copies, and when it was put there."""
+    path = configuration.path(folder) / "checkpoint"
+    with path.open("rb") as file:
+        note = file.read(_LARGEST_NOTE)
+    return checkpoint.verified(note, key), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _waiting(reader: Reader, index: int) -> float:
+    """Return for how many seconds the entry *index* has been there; 0 where its content is gone."""
+    with suppress(StopIteration):
+        _, content = next(iter(stored_entries(reader, index, index + 1)))
+        return abs(time.time() - entries.decode(content).time / 1000)
+    return 0.0

@@ -1,0 +1,134 @@
+"""
+What of the log may leave the site: events of ours, by a closed list of what they begin with and of what they tell.
+
+The daemon logs no personal data. This does not rely on it: a line that was written by somebody else, or by a library,
+or by a newer version, tells no more than when and how grave.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from appliance.doctor.disclosed import WITHHELD
+from appliance.errors import BY_CODE
+
+EVENTS: Final = frozenset(
+    {
+        "authentication failed unexpectedly",
+        "cancelled at the end",
+        "configuration read again",
+        "configuration refused",
+        "connection closed",
+        "connection refused",
+        "does not work",
+        "eligibility connector failed",
+        "eligibility failed",
+        "ended before it was ready",
+        "ending",
+        "hsm down",
+        "hsm down at start",
+        "hsm failed",
+        "hsm up",
+        "hsm worker does not end",
+        "hsm worker is still logging in",
+        "hsm worker left behind while logging in",
+        "ledger cannot be tried",
+        "ledger copy failed",
+        "ledger writer failed",
+        "listening",
+        "metrics",
+        "ready",
+        "request failed",
+        "request failed before it was answered",
+        "request malformed",
+        "terminal connected",
+        "terminal disconnected",
+        "terminal refused",
+        "the HSM has rejected the PIN",
+        "works again",
+    }
+)
+"""What events begin with, up to the first `name=value`."""
+
+_NUMBER: Final = r"\d{1,7}"
+_KIND: Final = r"[A-Z][A-Za-z]{2,40}(?:Error|Exception|Refused|Absent|Timeout|Warning)"
+_FIELDS: Final = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "cause": r"(?:loop|hsm|ledger|head-late)(?:-[a-z]{1,16})*",
+        "after": r"(?:loop|hsm|ledger)(?:-[a-z]{1,16})*",
+        "ckr": r"CKR_[A-Z_]{2,48}",
+        "class": r"transient|session|device|auth|permanent|busy|fatal",
+        "count": _NUMBER,
+        "error": _KIND,
+        "inside": _NUMBER,
+        "pid": _NUMBER,
+        "port": r"\d{1,5}",
+        "ports": r"\d{1,5}(?:,\d{1,5}){0,3}",
+        "under_way": r"\d{1,5}",
+        "version": r"\d{1,3}(?:\.\d{1,3}){1,3}[a-z0-9.+-]{0,12}",
+    }.items()
+}
+_PARTS: Final = frozenset({"hsm", "terminal"})
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
+_LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
+_LOGGER: Final = re.compile(r"appliance(?:\.[a-z_]{1,32}){0,4}")
+_PLACE: Final = re.compile(r".*/(appliance/(?:[a-z_0-9]{1,32}/){0,3}[a-z_0-9]{1,32}\.py:\d{1,5}) .*")
+_ERROR: Final = re.compile(r"\[?([a-z][a-z0-9_]{2,63})\b.*", re.DOTALL)
+_HEAD: Final = re.compile(r"(?P<head>[A-Za-z ]{1,64}?)(?: (?P<rest>[a-z_]+=.*))?", re.DOTALL)
+
+
+def told(lines: Iterable[str], aliases: frozenset[str]) -> Iterator[dict[str, object]]:
+    """Yield what may be told of each of the log's *lines*; *aliases* are those of the configuration."""
+    for line in lines:
+        try:
+            written = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            continue
+        yield _line(written, aliases)
+
+
+def _line(written: dict[str, Any], aliases: frozenset[str]) -> dict[str, object]:
+    logger = written.get("logger")
+    is_ours = isinstance(logger, str) and _LOGGER.fullmatch(logger) is not None
+    found: dict[str, object] = {
+        "time": time if isinstance(time := written.get("time"), str) and _TIME.fullmatch(time) else WITHHELD,
+        "level": level if (level := written.get("level")) in _LEVELS else WITHHELD,
+        "logger": logger if is_ours else WITHHELD,
+        "event": _event(written.get("event"), aliases) if is_ours else WITHHELD,
+    }
+    if errors := [_error(one) for one in _texts(written.get("error"))]:
+        found["error"] = errors
+    if places := [place[1] for one in _texts(written.get("at")) if (place := _PLACE.fullmatch(one))]:
+        found["at"] = places
+    return found
+
+
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _event(event: object, aliases: frozenset[str]) -> str:
+    parts = _HEAD.fullmatch(event) if isinstance(event, str) else None
+    if parts is None or parts["head"] not in EVENTS:
+        return WITHHELD
+    pairs = [word.partition("=") for word in (parts["rest"] or "").split() if "=" in word]
+    told = [f"{name}={value}" for name, _, value in pairs if _field(name, value, aliases)]
+    return " ".join((parts["head"], *told))
+
+
+def _field(name: str, value: str, aliases: frozenset[str]) -> bool:
+    if name == "code":
+        return value in BY_CODE
+    if name in _PARTS:
+        return value in aliases
+    return name in _FIELDS and _FIELDS[name].fullmatch(value) is not None
+
+
+def _error(text: str) -> str:
+    code = _ERROR.fullmatch(text)
+    if code is not None and code[1] in BY_CODE:
+        return code[1]
+    return text if re.fullmatch(_KIND, text) else WITHHELD
