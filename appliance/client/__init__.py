@@ -12,7 +12,8 @@ from appliance.catalogue import Language
 from appliance.client.address import Address, Network, Socket
 from appliance.client.answers import Desk, Front, Problem
 from appliance.client.blocking import authenticate
-from appliance.client.client import Client, FaceCheck, Mode, Options, VisualCheck
+from appliance.client.checks import FaceCheck, IdentityCheck, Printed, VisualCheck
+from appliance.client.client import Client, Mode, Options
 from appliance.client.refused import Refused, Told, told
 from appliance.client.result import Claims, Result
 from appliance.errors import (
@@ -39,11 +40,13 @@ __all__ = [
     "Desk",
     "FaceCheck",
     "Front",
+    "IdentityCheck",
     "JwksInvalid",
     "Language",
     "Mode",
     "Network",
     "Options",
+    "Printed",
     "Problem",
     "Refused",
     "Result",

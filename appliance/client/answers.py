@@ -63,6 +63,31 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
         return "Front()"
 
 
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """The front as it is shown in the middle of an authentication."""
+
+    birth: date
+    sex: str
+    expires: date
+    photo_png: bytes
+    name_png: bytes
+    address_png: bytes
+
+    def front(self) -> Front:
+        """Return it as every other front."""
+        return Front(
+            birth=self.birth,
+            sex=self.sex,
+            expiry=self.expires,
+            photo=self.photo_png,
+            name=self.name_png,
+            address=self.address_png,
+        )
+
+    def __repr__(self) -> str:
+        return "Shown()"
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """Where a card can lie, and how it stands there."""
 

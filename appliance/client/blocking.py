@@ -4,7 +4,8 @@ import asyncio
 from typing import Unpack
 
 from appliance.client.address import Address
-from appliance.client.client import Client, FaceCheck, Mode, Options, VisualCheck
+from appliance.client.checks import IdentityCheck
+from appliance.client.client import Client, Mode, Options
 from appliance.client.result import Result
 
 
@@ -13,7 +14,7 @@ def authenticate(  # noqa: PLR0913, PLR0917 - those of Client and its method, in
     audience: str,
     desk: str,
     mode: Mode,
-    identity_check: FaceCheck | VisualCheck | None = None,
+    identity_check: IdentityCheck | None = None,
     keys: bytes | None = None,
     **options: Unpack[Options],
 ) -> Result:

@@ -19,7 +19,8 @@ import msgspec
 
 from appliance.catalogue import Language
 from appliance.client.address import Address
-from appliance.client.answers import Desk, Desks, Front, Job, decoded
+from appliance.client.answers import Desk, Desks, Front, Job, Shown, decoded
+from appliance.client.checks import IdentityCheck, VisualCheck
 from appliance.client.exchange import Ask, Deadline, Exchange
 from appliance.client.refused import Refused
 from appliance.client.result import Keys, Question, Result, require_evidence, verify
@@ -33,23 +34,12 @@ from appliance.errors import (
 
 _AUTHENTICATIONS: Final = "/v1/authentications"
 _WAIT_SECONDS: Final = 25
+_TO_DECIDE: Final = "awaiting-decision"
 _KEYS_SECONDS: Final = 15.0
 _FRONT_SECONDS: Final = 60.0
 _LETTING_GO_SECONDS: Final = 5.0
 
 Mode = Literal["pinless", "pin"]
-
-
-class FaceCheck(msgspec.Struct, frozen=True, tag_field="method", tag="face"):
-    """A device has compared the holder's face with the card."""
-
-    device: str
-
-
-class VisualCheck(msgspec.Struct, frozen=True, tag_field="method", tag="visual"):
-    """A person has compared the holder with the card's photo."""
-
-    operator: str
 
 
 class Options(TypedDict, total=False):
@@ -108,7 +98,7 @@ class Client:
         self,
         desk: str,
         mode: Mode,
-        identity_check: FaceCheck | VisualCheck | None = None,
+        identity_check: IdentityCheck | None = None,
         **options: Unpack[Options],
     ) -> Result:
         """
@@ -118,20 +108,25 @@ class Client:
         AuthenticationCancelled, and TokenInvalid or JwksInvalid where the result does not hold.
         """
         deadline = Deadline(options.get("seconds", 120.0))
-        check: dict[str, str] | None = None if identity_check is None else msgspec.to_builtins(identity_check)
+        check = None if identity_check is None else identity_check.claimed
         question = Question(self._audience, options.get("nonce") or secrets.token_hex(16), desk, mode, check)
         evidence = options.get("evidence", False)
         order: dict[str, Any] = {"desk": desk, "mode": mode, "nonce": question.nonce, "evidence": evidence}
-        if check is not None:
-            order["identity_check"] = check
+        if identity_check is not None:
+            order |= identity_check.ordered
         for name in ("last_pin_try", "eligibility"):
             if options.get(name, False):
                 order[name] = True
         beginning = asyncio.create_task(self._begin(order, deadline))
         try:
             job, request_id = await asyncio.shield(beginning)
+            visual = identity_check if isinstance(identity_check, VisualCheck) else None
             while job.state == "running":
-                job = await self._look(job, request_id, deadline)
+                if visual is not None and job.stage == _TO_DECIDE:
+                    await self._decide(job, visual, deadline)
+                    visual = None
+                # To the end, or else only until there is something to decide.
+                job = await self._look(job, request_id, deadline, _WAIT_SECONDS if visual is None else 1)
         except BaseException:
             deadline.end()
             await self._leave(beginning)
@@ -173,13 +168,22 @@ class Client:
         ask = Ask("POST", _AUTHENTICATIONS, msgspec.json.encode(order), key=secrets.token_hex(16))
         return await self._job(ask, deadline)
 
-    async def _look(self, job: Job, request_id: str, deadline: Deadline) -> Job:
+    async def _decide(self, job: Job, check: VisualCheck, deadline: Deadline) -> None:
+        """Have the front compared, and say what came of it; where it is too late for that, *job* itself says why."""
+        path = f"{_AUTHENTICATIONS}/{job.id}"
+        with suppress(Refused):
+            answer = await self._exchange.persistently(Ask("GET", path + "/front"), deadline)
+            front = decoded(answer.body, Shown, answer.request_id).front()
+            said = msgspec.json.encode({"same_person": await check.compare(front)})
+            await self._exchange.persistently(Ask("POST", path + "/decision", said), deadline)
+
+    async def _look(self, job: Job, request_id: str, deadline: Deadline, most: int) -> Job:
         """
         Return how *job* stands later, when it has ended or some time has passed.
 
         It is the one that *request_id* asked for, and is logged under that. Raises ApplianceLate at the end.
         """
-        wait = min(_WAIT_SECONDS, int(deadline.left()))
+        wait = min(most, int(deadline.left()))
         if deadline.left() <= 0:
             raise ApplianceLate("the authentication has not ended in time", request_id)
         ask = Ask("GET", f"{_AUTHENTICATIONS}/{job.id}?wait={wait}", seconds=wait + 10.0)

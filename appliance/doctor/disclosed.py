@@ -21,37 +21,99 @@ _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _POSTGRESQL: Final = "postgresql://"
 
 _FILES: Final = frozenset(
-    """
-    institution.intermediate institution.leaf institution.root_key institution.next.intermediate institution.next.leaf
-    hsm.module hsm.pin_file hsm.token_key hsm.state hsm.standby.module hsm.standby.pin_file
-    trust.authorities trust.front_root
-    revocation.crl.folder revocation.crl.state revocation.ocsp.authorities revocation.ocsp.client_certificate
-    revocation.ocsp.client_key_file
-    result.pseudonym_key_file result.earlier_token_keys.file
-    ledger.key ledger.database ledger.copies ledger.syslog.authority
-    gateway.socket gateway.tls.certificate gateway.tls.key_file gateway.tls.clients
-    eligibility.authorities eligibility.client_certificate eligibility.client_key_file
-    """.split()
+    [
+        "institution.intermediate",
+        "institution.leaf",
+        "institution.root_key",
+        "institution.next.intermediate",
+        "institution.next.leaf",
+        "hsm.module",
+        "hsm.pin_file",
+        "hsm.token_key",
+        "hsm.state",
+        "hsm.standby.module",
+        "hsm.standby.pin_file",
+        "trust.authorities",
+        "trust.front_root",
+        "revocation.crl.folder",
+        "revocation.crl.state",
+        "revocation.ocsp.authorities",
+        "revocation.ocsp.client_certificate",
+        "revocation.ocsp.client_key_file",
+        "result.pseudonym_key_file",
+        "result.earlier_token_keys.file",
+        "ledger.key",
+        "ledger.database",
+        "ledger.copies",
+        "ledger.syslog.authority",
+        "gateway.socket",
+        "gateway.tls.certificate",
+        "gateway.tls.key_file",
+        "gateway.tls.clients",
+        "eligibility.authorities",
+        "eligibility.client_certificate",
+        "eligibility.client_key_file",
+    ]
 )
 _WORDS: Final = frozenset(
-    """
-    institution.profile hsm.alias hsm.vendor hsm.standby.alias hsm.standby.vendor
-    revocation.sources revocation.when_unavailable revocation.ocsp.identifier
-    reader.alias reader.extended peer.alias peer.role peer.desks eligibility.service
-    """.split()
+    [
+        "institution.profile",
+        "hsm.alias",
+        "hsm.vendor",
+        "hsm.standby.alias",
+        "hsm.standby.vendor",
+        "revocation.sources",
+        "revocation.when_unavailable",
+        "revocation.ocsp.identifier",
+        "reader.alias",
+        "reader.extended",
+        "peer.alias",
+        "peer.role",
+        "peer.desks",
+        "eligibility.service",
+    ]
 )
 _VALUES: Final = frozenset(
-    """
-    hsm.workers hsm.start_seconds hsm.sign_seconds hsm.queue_limit hsm.canary_seconds hsm.challenges_per_minute
-    hsm.standby.workers revocation.longest_age_hours revocation.crl.watch_seconds revocation.ocsp.seconds
-    reader.card_seconds reader.exchange_seconds reader.pin_seconds reader.pin_pad reader.delay_seconds
-    gateway.authentications gateway.connections gateway.result_seconds gateway.drain_seconds gateway.notice_seconds
-    gateway.tls.port peer.budget.per_minute peer.budget.at_once peer.budget.per_day
-    terminals.heartbeat_seconds terminals.exchange_seconds terminals.card_seconds terminals.pin_seconds
-    terminals.sign_scenarios metrics.port result.lifetime_seconds
-    ledger.append_seconds ledger.checkpoint_seconds ledger.keep_days ledger.stop_without_copy_hours ledger.syslog.port
-    eligibility.seconds eligibility.largest_bytes
-    """.split()
+    [
+        "hsm.workers",
+        "hsm.start_seconds",
+        "hsm.sign_seconds",
+        "hsm.queue_limit",
+        "hsm.canary_seconds",
+        "hsm.challenges_per_minute",
+        "hsm.standby.workers",
+        "revocation.longest_age_hours",
+        "revocation.crl.watch_seconds",
+        "revocation.ocsp.seconds",
+        "reader.card_seconds",
+        "reader.exchange_seconds",
+        "reader.pin_seconds",
+        "reader.pin_pad",
+        "reader.delay_seconds",
+        "gateway.authentications",
+        "gateway.connections",
+        "gateway.result_seconds",
+        "gateway.drain_seconds",
+        "gateway.notice_seconds",
+        "gateway.tls.port",
+        "peer.budget.per_minute",
+        "peer.budget.at_once",
+        "peer.budget.per_day",
+        "terminals.heartbeat_seconds",
+        "terminals.exchange_seconds",
+        "terminals.card_seconds",
+        "terminals.pin_seconds",
+        "terminals.sign_scenarios",
+        "metrics.port",
+        "result.lifetime_seconds",
+        "ledger.append_seconds",
+        "ledger.checkpoint_seconds",
+        "ledger.keep_days",
+        "ledger.stop_without_copy_hours",
+        "ledger.syslog.port",
+        "eligibility.seconds",
+        "eligibility.largest_bytes",
+    ]
 )
 _VARIABLES: Final = frozenset({"hsm.environment", "hsm.standby.environment"})
 
@@ -65,8 +127,9 @@ def disclosed(configuration: Configuration) -> dict[str, object]:
 def aliases(configuration: Configuration) -> frozenset[str]:
     """Return what parts of this site are called, in logs and metrics."""
     settings = configuration.settings
-    parts = (*settings.hsm.all, *settings.reader, *settings.peer)
-    return frozenset(one.alias for one in parts)
+    hsms = (one.alias for one in settings.hsm.all)
+    readers = (one.alias for one in settings.reader)
+    return frozenset((*hsms, *readers, *(one.alias for one in settings.peer)))
 
 
 def _told(configuration: Configuration, key: str, value: object) -> object:

@@ -7,6 +7,8 @@ or by a newer version, tells no more than when and how grave.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -57,10 +59,9 @@ _KIND: Final = r"[A-Z][A-Za-z]{2,40}(?:Error|Exception|Refused|Absent|Timeout|Wa
 _FIELDS: Final = {
     name: re.compile(pattern)
     for name, pattern in {
-        "cause": r"(?:loop|hsm|ledger|head-late)(?:-[a-z]{1,16})*",
-        "after": r"(?:loop|hsm|ledger)(?:-[a-z]{1,16})*",
+        "cause": r"head-late",
         "ckr": r"CKR_[A-Z_]{2,48}",
-        "class": r"transient|session|device|auth|permanent|busy|fatal",
+        "class": r"transient|permanent|auth",
         "count": _NUMBER,
         "error": _KIND,
         "inside": _NUMBER,
@@ -74,9 +75,9 @@ _FIELDS: Final = {
 _PARTS: Final = frozenset({"hsm", "terminal"})
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
-_LOGGER: Final = re.compile(r"appliance(?:\.[a-z_]{1,32}){0,4}")
-_PLACE: Final = re.compile(r".*/(appliance/(?:[a-z_0-9]{1,32}/){0,3}[a-z_0-9]{1,32}\.py:\d{1,5}) .*")
-_ERROR: Final = re.compile(r"\[?([a-z][a-z0-9_]{2,63})\b.*", re.DOTALL)
+_PLACE: Final = re.compile(r".*/(appliance/[a-z_0-9/]{1,100}\.py):(\d{1,5}) .*")
+_ERROR: Final = re.compile(r"([a-z][a-z0-9_]{2,63}): .*", re.DOTALL)
+"""How errors of ours are written."""
 _HEAD: Final = re.compile(r"(?P<head>[A-Za-z ]{1,64}?)(?: (?P<rest>[a-z_]+=.*))?", re.DOTALL)
 
 
@@ -92,7 +93,7 @@ def told(lines: Iterable[str], aliases: frozenset[str]) -> Iterator[dict[str, ob
 
 def _line(written: dict[str, Any], aliases: frozenset[str]) -> dict[str, object]:
     logger = written.get("logger")
-    is_ours = isinstance(logger, str) and _LOGGER.fullmatch(logger) is not None
+    is_ours = isinstance(logger, str) and f"{logger.replace('.', '/')}.py" in _sources()
     found: dict[str, object] = {
         "time": time if isinstance(time := written.get("time"), str) and _TIME.fullmatch(time) else WITHHELD,
         "level": level if (level := written.get("level")) in _LEVELS else WITHHELD,
@@ -101,9 +102,17 @@ def _line(written: dict[str, Any], aliases: frozenset[str]) -> dict[str, object]
     }
     if errors := [_error(one) for one in _texts(written.get("error"))]:
         found["error"] = errors
-    if places := [place[1] for one in _texts(written.get("at")) if (place := _PLACE.fullmatch(one))]:
-        found["at"] = places
+    places = (place for one in _texts(written.get("at")) if (place := _PLACE.fullmatch(one)))
+    if ours := [f"{place[1]}:{place[2]}" for place in places if place[1] in _sources()]:
+        found["at"] = ours
     return found
+
+
+@cache
+def _sources() -> frozenset[str]:
+    """Return the modules of this version, as paths: who logs, and where, is one of them."""
+    package = Path(__file__).parents[1]
+    return frozenset(str(path.relative_to(package.parent)) for path in package.rglob("*.py"))
 
 
 def _texts(value: object) -> list[str]:

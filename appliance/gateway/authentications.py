@@ -38,7 +38,9 @@ from appliance.card.jpki import Mode
 from appliance.errors import (
     AccessDenied,
     DecisionNotAwaited,
+    DeskUnknown,
     EligibilityNotConfigured,
+    FaceDeviceUnknown,
     ReaderBusy,
     ReaderStuck,
     RequestMalformed,
@@ -260,7 +262,12 @@ class Authentications:
     def _begin(self, request: web.Request, peer: Peer, order: Order, key: str | None) -> Job:
         services = request.app[SERVICES]
         asked = order.request(peer.audience)
-        self.policy.require(asked, reads_front=order.front is not None)
+        try:
+            self.policy.require(asked, reads_front=order.front is not None)
+        except FaceDeviceUnknown as error:
+            if services.desks.state(order.desk) is None:
+                raise DeskUnknown("no reader has this name") from error
+            raise
         sight = (
             None if order.front is None else Sight.of(order.front, self.fronts, self.policy.decision_seconds)
         )

@@ -1,6 +1,7 @@
 """`jpki-appliance hsm bench` and `bench daemon`: what they measure, and that they leave nothing behind."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,17 +49,20 @@ def test_bench_without_its_configuration(tmp_path: Path) -> None:
     assert "config_invalid" in finished.stderr
 
 
-def test_bench_of_the_daemon_measures_whole_authentications(tmp_path: Path) -> None:
+def test_bench_of_the_daemon_measures_whole_authentications() -> None:
     """
     Every row has authentications that succeeded, in two round trips of six frames, and each goal says whether it is met.
 
     More callers than are let in are refused with a code, and nothing else goes wrong.
     """
-    finished = run("bench", "daemon", "--quick", "--json", TMPDIR=str(tmp_path))
+    # A short path: there are sockets in it.
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        finished = run("bench", "daemon", "--quick", "--json", TMPDIR=folder)
+        assert not list(Path(folder).iterdir())
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
     assert 0 < report["bare"]["p50"] <= report["bare"]["p99"]
-    assert [row["callers"] for row in report["rows"]] == [1, 4, 4, 8, 4]
+    assert [row["callers"] for row in report["rows"]] == [1, 4, 4, 4, 8]
     for row in report["rows"]:
         assert row["authentications"] > 0
         assert row["of_bare"] > 1
@@ -75,4 +79,3 @@ def test_bench_of_the_daemon_measures_whole_authentications(tmp_path: Path) -> N
     assert [goal["met"] for goal in report["goals"]] == [
         goal["value"] <= goal["limit"] for goal in report["goals"]
     ]
-    assert not list(tmp_path.iterdir())

@@ -96,21 +96,21 @@ def test_without_a_daemon_the_hsm_is_opened_only_when_that_was_said(site: Site) 
         assert f"{key} " in opened["hsm"][0]["detail"]
 
 
-def test_a_rejected_pin_is_tried_once_and_never_again(site: Site) -> None:
-    """The first look leaves the marker, and the second does not come near the token: its counter would tell."""
-    pin, state = site.folder / "softhsm" / "user.pin", config.load(site.file).settings.hsm.state
-    with said(pin, "000000000000\n"):
+def test_a_rejected_pin_is_tried_once_and_never_again() -> None:
+    """The first look leaves the marker; after that the token is not touched, with or without --hsm."""
+    with furnished() as site:  # of its own: the token remembers the try
+        pin, state = site.folder / "softhsm" / "user.pin", config.load(site.file).settings.hsm.state
+        pin.write_text("000000000000\n")
         status, first = examined(site, "--hsm")
         assert (status, first["hsm"][0]["code"]) == (1, "hsm_pin_rejected")
         (marker,) = (site.folder / state).glob("pin-rejected-*.json")
         written = marker.stat().st_mtime_ns
-        status, second = examined(site, "--hsm")
-        assert (status, second["hsm"][0]["code"]) == (1, "hsm_pin_rejected")
-        assert "not touched" in second["hsm"][0]["detail"]
+        for arguments in (("--hsm",), ()):
+            with site.without_hsm():  # who touched it would find no token
+                status, again = examined(site, *arguments)
+            assert (status, again["hsm"][0]["code"]) == (1, "hsm_pin_rejected")
+            assert "not touched" in again["hsm"][0]["detail"]
         assert marker.stat().st_mtime_ns == written
-    _, third = examined(site)
-    assert third["hsm"][0]["code"] == "hsm_pin_rejected"
-    marker.unlink()
 
 
 def test_what_is_open_to_others_is_named(site: Site) -> None:
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_is_told_in_time(
 ) -> None:
     """Below a gigabyte is a warning, below 100 MB a failure."""
     blocks = SimpleNamespace(f_bavail=free, f_frsize=1 << 20, f_blocks=100_000, f_files=1000, f_favail=900)
-    monkeypatch.setattr(machine.os, "statvfs", lambda _path: blocks)
+    monkeypatch.setattr("appliance.doctor.machine.os.statvfs", lambda _path: blocks)
     assert {one.verdict for one in machine.disk(config.load(site.file))} == {verdict}
 
 

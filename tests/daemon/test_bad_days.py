@@ -99,10 +99,11 @@ async def known(client: aiohttp.ClientSession, *desks: str, state: str = "card")
 
 
 async def ask(client: aiohttp.ClientSession, desk: str) -> dict[str, Any]:
-    """Return the authentication at *desk* when it is over, or the problem."""
+    """Return the authentication at *desk* when it is over."""
     async with client.post("/v1/authentications?wait=20", json={**ORDER, "desk": desk}) as answer:
         said: dict[str, Any] = await answer.json()
-        return said
+    assert "state" in said, said
+    return said
 
 
 def chip(site: Site) -> SoftwareCard:

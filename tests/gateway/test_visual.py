@@ -273,6 +273,20 @@ async def test_a_card_that_shows_no_front_of_its_own_is_not_compared(
         assert (await reception.end(await reception.begin(body)))["problem"]["code"] == code
 
 
+async def test_a_card_without_pins_leads_to_face_or_visual(
+    reception: Reception, body: dict[str, Any], hierarchy: Hierarchy, now: datetime, person: Person
+) -> None:
+    """顔認証マイナンバーカード: the PIN is not tried, the clerk is told what to do instead, and that works."""
+    without = hierarchy.issue_card(now=now, person=person, kind=Kind.FACE_ONLY)
+    reception.desks.places["desk-1"].card = card(without)
+    ended = await reception.end(await reception.begin({"desk": "desk-1", "mode": "pin"}))
+    assert ended["problem"]["code"] == "card_without_pin"
+    assert "face-recognition reader" in ended["problem"]["clerk"]
+    face = {"desk": "desk-1", "mode": "pinless", "identity_check": FACE}
+    assert (await reception.end(await reception.begin(face)))["state"] == "authenticated"
+    assert (await decide(reception, await shown(reception, body)))[1]["state"] == "authenticated"
+
+
 async def test_without_a_root_or_operators_no_front_is_read(
     reception: Reception, body: dict[str, Any]
 ) -> None:

@@ -70,7 +70,14 @@ def test_a_refusal_is_for_the_clerk(daemon: Daemon, reception: Reception) -> Non
     """The appliance's code and text, in the language of the request, and the number for the telephone."""
     with serving(reception):
         for language in Language:
-            reception.ask(f"far-{language}", desk="desk-9", language=language, echo={"chart": "1"})
+            reception.ask(
+                f"far-{language}",
+                desk="desk-9",
+                mode="pin",
+                identity_check=None,
+                language=language,
+                echo={"chart": "1"},
+            )
             result = reception.result(f"far-{language}")
             assert (result["outcome"], result["code"]) == ("refused", "desk_unknown")
             assert result["clerk"] == error_text("desk_unknown").clerk.in_language(language)
@@ -225,7 +232,9 @@ def _begins(reception: Reception, name: str) -> bool:
 def test_what_was_claimed_and_not_begun_is_carried_out(reception: Reception) -> None:
     """A crash between the two costs nothing."""
     reception.work.mkdir(exist_ok=True)
-    (reception.work / f"claimed~{'0' * 16}").write_text(json.dumps(REQUEST | {"desk": "desk-9"}))
+    (reception.work / f"claimed~{'0' * 16}").write_text(
+        json.dumps({"version": 1, "desk": "desk-9", "mode": "pin"})
+    )
     with serving(reception):
         assert reception.result("claimed")["code"] == "desk_unknown"
 

@@ -15,7 +15,7 @@ from appliance.hsm.shipped import shipped
 from tests.daemon.process import SECONDS, UNPRIVILEGED, free_port
 
 _ACCOUNT = "log /dev/log local0\n    user haproxy\n    group haproxy\n"
-_INTERVALS = "inter 2s fastinter 500ms fall 2"
+_INTERVALS = "inter 2s fall 2"
 
 
 def program() -> str:
@@ -46,9 +46,8 @@ class Balancer:
             ("bind :8443", f"bind 127.0.0.1:{self.port}", 1),
             ("/etc/haproxy/appliance-ca.pem", str(self.folder / "ca.pem"), 2),
             ("/etc/haproxy/balancer.pem", str(self.folder / "balancer.pem"), 2),
-            (_INTERVALS, "inter 200ms fastinter 100ms fall 2", 2),
-            ("timeout check 2s", "timeout check 10s", 1),
-            ("rise 45", "rise 4", 1),
+            (_INTERVALS, "inter 1s fall 2", 2),
+            ("rise 45", "rise 2", 1),
             *((f"192.0.2.1{number}:8443", f"127.0.0.1:{port}", 3) for number, port in enumerate(nodes, 1)),
         ]
         text = shipped("haproxy.cfg").read_text()

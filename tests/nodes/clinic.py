@@ -49,7 +49,7 @@ class Node:
         self.lives += 1
         folder = self.folder / str(self.lives)
         folder.mkdir()
-        self.daemon = self._stack.enter_context(begun(self.site, folder))
+        self.daemon = self._stack.enter_context(begun(self.site, folder, {"WATCHDOG_USEC": "3000000"}))
         self.daemon.hear("READY=1")
 
     def end(self) -> None:
@@ -103,7 +103,7 @@ def _first(folder: Path, pcscd: PrivatePcscd, database: str) -> Site:
         site.authority.issue_client(tls / f"{name}.pem", f"{name}.example.jp")
     site.change(
         ('"ledger/ledger.sqlite3"', f'"{database}"'),
-        ("notice_seconds = 0.0", "notice_seconds = 1.0"),
+        ("notice_seconds = 0.0", "notice_seconds = 3.0"),
         ("sign_seconds = 2.0", "sign_seconds = 5.0"),
         ("append_seconds = 2.0", "append_seconds = 5.0"),
     )
@@ -157,12 +157,21 @@ def opened(folder: Path, server: Server, pcscd: PrivatePcscd) -> Iterator[Clinic
     one, two = nodes
     clinic = Clinic(folder, server, (one, two), front)
     with ExitStack() as stack:
+        stack.callback(_end, clinic)
         for node in clinic.nodes:
-            stack.callback(node.end)
             node.begin()
         stack.enter_context(front.running())
         front.await_states("UP", "UP")
         yield clinic
+
+
+def _end(clinic: Clinic) -> None:
+    """End both nodes, side by side; asked a second time, they give nobody any notice."""
+    for node in clinic.nodes:
+        if node.daemon is not None:
+            node.daemon.process.terminate()
+    for node in clinic.nodes:
+        node.end()
 
 
 def verified(node: Node) -> str:

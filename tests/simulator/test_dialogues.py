@@ -22,8 +22,8 @@ from appliance.errors import (
     CardStatusUnexpected,
     CardWithoutFront,
     CardWithoutInstitutionMode,
+    CardWithoutPin,
     FrontNotGenuine,
-    PinBlocked,
 )
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import CardData
@@ -137,7 +137,7 @@ def _authenticate(card: FaultyCard, institution: Institution) -> HolderProof:
     ("kind", "told", "without_institution", "without_pin", "without_front"),
     [
         (Kind.MY_NUMBER, ToldKind.MY_NUMBER_CARD, None, None, None),
-        (Kind.FACE_ONLY, ToldKind.MY_NUMBER_CARD, None, PinBlocked, None),
+        (Kind.FACE_ONLY, ToldKind.MY_NUMBER_CARD, None, CardWithoutPin, None),
         (Kind.ANDROID, ToldKind.ANDROID, CardWithoutInstitutionMode, None, CardWithoutFront),
         (Kind.IPHONE, ToldKind.IPHONE, CardWithoutInstitutionMode, None, CardWithoutFront),
         (

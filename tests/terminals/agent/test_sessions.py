@@ -193,6 +193,21 @@ async def test_the_front_is_read(side: FarSide, begin: Begin, hand: Hand, instit
     assert len(reading.front) > 1_000
 
 
+async def test_the_front_is_compared_before_the_same_card_proves_its_holder(
+    side: FarSide, begin: Begin, hand: Hand, institution: Institution
+) -> None:
+    """One session is enough for both; a card that leaves while somebody looks is the end of it."""
+    hand.put()
+    await begin()
+    line = await side.line()
+    await line.welcome()
+    card = await line.start(Mode.VISUAL)
+    number = VerificationNumber(hand.data.secrets.number_b)
+    await converse(surface.read_front(PROFILE, number, NONCE), card, institution.sign)
+    proof = await converse(jpki.pinless(PROFILE, institution.chain, NONCE), card, institution.sign)
+    assert len(proof.signature) == 256
+
+
 async def test_a_card_pulled_between_two_scenarios_ends_the_session(
     side: FarSide, begin: Begin, hand: Hand, institution: Institution
 ) -> None:
