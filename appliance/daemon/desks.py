@@ -154,8 +154,8 @@ class AllDesks:
         if work.purpose is Purpose.FRONT:
             return
         outcome = error.code if isinstance(error, ApplianceError) else CANCELLED
-        has_pin = work.purpose is Purpose.PIN
-        mode, check = (Mode.PIN, CheckMethod.PIN) if has_pin else (Mode.PINLESS, None)
+        mode = Mode.PIN if work.purpose is Purpose.PIN else Mode.PINLESS
+        check = {Purpose.PIN: CheckMethod.PIN, Purpose.VISUAL: CheckMethod.VISUAL}.get(work.purpose)
         self._metrics.authenticated(mode, outcome, transport_of(desk), check)
 
 

@@ -1,8 +1,10 @@
 """The HSMs: what the daemon says of them, or what one worker of ours finds."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from appliance.config import Configuration
@@ -68,6 +70,15 @@ async def opened(configuration: Configuration) -> list[Finding]:
     state = configuration.path(settings.state)
     places = hsms(configuration)
     barred = {one.alias for one in places if Marker.of(one, state).is_set()}
+    if os.geteuid() == 0 and _owner(state) != 0:
+        # What root leaves beside a token or in the state folder, the appliance could not use any more.
+        detail = "not as root: run this as the account of the appliance"
+        return [
+            _rejected(one.alias)
+            if one.alias in barred
+            else Finding(Check.HSM, Verdict.WARNING, detail, one.alias, Advice.HSM_NOT_OPENED)
+            for one in places
+        ]
     allowed = [replace(one, workers=1) for one in places if one.alias not in barred]
     found = {alias: _rejected(alias) for alias in barred}
     if allowed:
@@ -85,6 +96,11 @@ async def opened(configuration: Configuration) -> list[Finding]:
         finally:
             await pool.close()
     return [found[one.alias] for one in places]
+
+
+def _owner(folder: Path) -> int:
+    """Return whose *folder* is, or will be by who made the one it comes to lie in."""
+    return next(one for one in (folder, *folder.parents) if one.exists()).stat().st_uid
 
 
 def _opened(one: HsmHealth, failure: ApplianceError) -> Finding:

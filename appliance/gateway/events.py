@@ -11,6 +11,7 @@ a reader who does not read is cut off by the connection (`connections`).
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -47,6 +48,19 @@ async def stream(
     seen = seen if seen <= job.now.number else _NONE
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     await response.prepare(request)
+    # Who follows may leave at any time, and that is no failure: the authentication goes on.
+    with suppress(ConnectionResetError):
+        await _tell(response, job, seen, show, heartbeat_seconds)
+    return response
+
+
+async def _tell(
+    response: web.StreamResponse,
+    job: Job,
+    seen: int,
+    show: Callable[[], object],
+    heartbeat_seconds: float,
+) -> None:
     await response.write(b"retry: %d\n\n" % _AGAIN_MILLISECONDS)
     now: Snapshot | None = None
     while now is None or not now.is_final:
@@ -59,4 +73,3 @@ async def stream(
             await response.write(event("stage", now.number, {"stage": now.phase}))
             seen = now.number
     await response.write_eof()
-    return response

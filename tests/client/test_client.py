@@ -29,7 +29,7 @@ from tests.daemon.process import ORDER, Daemon, Site
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 AUDIENCE = "reception.example.jp"
-OPERATOR = "yamada"
+OPERATOR = "operator-1"
 DESK = str(ORDER["desk"])
 DEVICE = ORDER["identity_check"]["device"]  # type: ignore[index]  # a dictionary in a dictionary of objects
 

@@ -47,6 +47,7 @@ def crowded(site: Site) -> Site:
         site.authority.issue_client(site.folder / "tls" / f"{name}.pem", f"{name}.example.jp")
         peers.append(
             f'[[peer]]\nalias = "{name}"\nrole = "terminal"\ncertificate_name = "{name}.example.jp"\n'
+            'face_device = "kiosk-1"\n'
         )
     site.add("\n".join(peers))
     return site

@@ -367,6 +367,17 @@ async def test_nothing_of_the_front_is_logged_or_kept(
     assert body["front"]["security_code"] not in repr(order)
 
 
+async def test_who_stops_following_is_no_failure(
+    reception: Reception, body: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page that is left in the middle leaves nothing in the log, and the authentication goes on."""
+    at = await shown(reception, body)
+    for _ in range(3):
+        await stage(reception, at, "awaiting-decision")
+    assert (await decide(reception, at))[1]["state"] == "authenticated"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 # --- the comparison by itself --------------------------------------------------------------------------------
 
 VIEW = FrontView(
