@@ -22,7 +22,7 @@ from appliance.gateway.condition import CertificateEnd, Condition, Failure, Hsm,
 from appliance.gateway.desks import DeskState, DeskStatus
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.merkle import Frontier
-from appliance.ledger.store import Head, Reader
+from appliance.ledger.sqlite import SqliteStore
 from appliance.revocation.index import Listing
 from tests.cli.house import furnished
 
@@ -159,19 +159,16 @@ def test_lists_are_judged_by_age_and_end(age: float, left: float, verdict: Verdi
     assert found.code == ("revocation_stale" if verdict is Verdict.FAILED else None)
 
 
-class Emptied(Reader):
-    """A log in which nothing is left."""
-
-
-def test_a_log_with_less_than_was_signed_is_rolled_back() -> None:
+def test_a_log_with_less_than_was_signed_is_rolled_back(tmp_path: Path) -> None:
     """A checkpoint over more entries than there are, or over others, is the failure that it is at a start."""
-    head = Head(size=1, settled=1, pruned=0, closed=False, copied=0)
-    reader = Emptied()
-    with pytest.raises(LedgerRolledBack):
-        ledger._require_covered(reader, head, Checkpoint("log", 2, bytes(32)))
-    with pytest.raises(LedgerRolledBack):
-        ledger._require_covered(reader, head, Checkpoint("log", 0, bytes(32)))
-    ledger._require_covered(reader, head, Checkpoint("log", 0, Frontier().root()))
+    store = SqliteStore(tmp_path / "ledger.sqlite3", "log")
+    store.write().close()
+    with store.reading() as reader:
+        head = reader.head()
+        for signed in (Checkpoint("log", 2, bytes(32)), Checkpoint("log", 0, bytes(32))):
+            with pytest.raises(LedgerRolledBack):
+                ledger._require_covered(reader, head, signed)
+        ledger._require_covered(reader, head, Checkpoint("log", 0, Frontier().root()))
 
 
 def told(*statuses: DeskStatus) -> Told:
