@@ -17,6 +17,8 @@ MAY = {
         ("POST", "/v1/authentications"),
         ("GET", "/v1/authentications/{id}"),
         ("GET", "/v1/authentications/{id}/events"),
+        ("GET", "/v1/authentications/{id}/front"),
+        ("POST", "/v1/authentications/{id}/decision"),
         ("DELETE", "/v1/authentications/{id}"),
         ("POST", "/v1/surface-readings"),
         ("GET", "/v1/terminals"),

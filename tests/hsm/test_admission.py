@@ -208,6 +208,7 @@ def test_scenario_is_let_through() -> None:
     asked = {"name": "verify", "expect": ["9000"], "verify_holder": {"header": "00200080", "digits": 4}}
     SCENARIOS.admit(scenario_input(KID, mode="pin", steps=[command("00200080"), asked]))
     SCENARIOS.admit(scenario_input(KID, mode="front", steps=[command(VERIFY_NUMBER)]))
+    SCENARIOS.admit(scenario_input(KID, mode="visual", steps=[command(VERIFY_NUMBER)]))
     SCENARIOS.admit(scenario_input(KID, steps=[command("00840000")] * 128))
 
 
