@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import perf_counter
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from appliance.authentication import (
 )
 from appliance.card.jpki import Mode
 from appliance.config import Configuration
-from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key
+from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key, spki
 from appliance.daemon.observed import (
     ObservedLedger,
     ObservedRevocation,
@@ -38,6 +39,7 @@ from appliance.eligibility.service import Answer, Question
 from appliance.errors import ApplianceError, ConfigInvalid, EligibilityNotConfigured
 from appliance.front_reading import FrontReader
 from appliance.gateway.token import ResultTokens, claims_of
+from appliance.hsm.messages import fingerprint
 from appliance.hsm.pool import Pool
 from appliance.ledger.authentications import AuthenticationLedger
 from appliance.ledger.recorder import Recorder
@@ -82,13 +84,14 @@ async def generation(configuration: Configuration, lasting: Lasting) -> AsyncIte
     settings, metrics = configuration.settings, lasting.metrics
     anchors = Anchors.from_pem(configuration.read(name) for name in settings.trust.authorities)
     pseudonym_key = PseudonymKey(configuration.read_secret(settings.result.pseudonym_key_file))
+    token_key = load_token_key(configuration)
     tokens = ResultTokens(
         issuer=settings.result.issuer,
         audience=settings.result.audience,
         lifetime=timedelta(seconds=settings.result.lifetime_seconds),
-        public_key=load_token_key(configuration),
+        public_key=token_key,
         pseudonym_key=pseudonym_key,
-        sign=lasting.pool.sign_token,
+        sign=partial(lasting.pool.sign_token, key=fingerprint(spki(token_key))),
         new_id=uuid4,
     )
     profile, chains = load_profile(configuration), load_chains(configuration)

@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from appliance.config import Configuration, TlsSettings
 from appliance.errors import ConfigInvalid
+from appliance.gateway.connections import Runner, SecureSite
 
 _FIRST: Final = 3
 """SD_LISTEN_FDS_START."""
@@ -184,7 +187,33 @@ def server_context(configuration: Configuration, tls: TlsSettings) -> ssl.SSLCon
         context.load_verify_locations(cafile=configuration.path(tls.clients))
     except (OSError, ssl.SSLError) as error:
         raise ConfigInvalid("gateway.tls.clients holds no PEM certificates") from error
+    _require_pins_sign_nobody(configuration, tls)
     return context
+
+
+def _require_pins_sign_nobody(configuration: Configuration, tls: TlsSettings) -> None:
+    """Raise ConfigInvalid where somebody who is pinned could make certificates for those who are known by a name."""
+    peers = configuration.settings.peer
+    if not any(one.certificate_name for one in peers):
+        return
+    pins = {one.certificate_sha256 for one in peers if one.certificate_sha256}
+    try:
+        anchors = x509.load_pem_x509_certificates(configuration.read(tls.clients))
+        can = any(one.fingerprint(SHA256()).hex() in pins and _may_sign(one) for one in anchors)
+    except ValueError as error:
+        raise ConfigInvalid("gateway.tls.clients holds no PEM certificates") from error
+    if can:
+        raise ConfigInvalid(
+            "gateway.tls.clients: a pinned certificate may sign others (CA:TRUE), and other peers are known by name"
+        )
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        # OpenSSL takes an old self-signed one for a CA.
+        return True
 
 
 def _no_passphrase() -> str:
@@ -195,10 +224,10 @@ def _no_passphrase() -> str:
 class Front:
     """One application on several listening *sockets*; `replace` gives those of the network another TLS context."""
 
-    def __init__(self, runner: web.AppRunner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._network: list[socket.socket] = []
-        self._sites: list[web.SockSite] = []
+        self._sites: list[web.BaseSite] = []
 
     async def open_local(self, sockets: Iterable[socket.socket]) -> None:
         """Serve on *sockets* without TLS."""
@@ -211,14 +240,20 @@ class Front:
         await self.replace(context)
 
     async def replace(self, context: ssl.SSLContext) -> None:
-        """Speak with *context* to whoever connects from now on."""
-        old, self._sites = self._sites, []
-        for one in self._network:
-            site = web.SockSite(self._runner, one.dup(), ssl_context=context, backlog=_BACKLOG)
-            await site.start()
-            self._sites.append(site)
-        for site in old:
-            await site.stop()
+        """Speak with *context* to whoever connects from now on; raise ConfigInvalid where all stays as it was."""
+        made: list[web.BaseSite] = []
+        try:
+            for one in self._network:
+                site = SecureSite(self._runner, one.dup(), context, backlog=_BACKLOG)
+                await site.start()
+                made.append(site)
+        except OSError as error:
+            for begun in made:
+                await begun.stop()
+            raise ConfigInvalid(f"gateway.tls: {error.strerror or error}") from error
+        old, self._sites = self._sites, made
+        for ended in old:
+            await ended.stop()
 
     @property
     def ports(self) -> tuple[int, ...]:

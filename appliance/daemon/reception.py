@@ -51,7 +51,7 @@ class Reception:
         self.services.trust = Trust(generation.authenticator.anchors)
         self.authentications.policy = Policy.of(configuration.settings)
         self.surface.reader = _front_reader(generation)
-        self.remotes.change(generation, directory)
+        self.remotes.change(generation)
         self.conditions.forget()
 
     async def drain(self, seconds: float) -> None:

@@ -58,6 +58,9 @@ class Reload:
         except ApplianceError as error:
             _LOG.error("configuration refused code=%s detail=%s", error.code, error.detail)
             return False
+        except Exception:  # noqa: BLE001 - a bug here is no reason to drop those who are served
+            _LOG.exception("configuration cannot be read again")
+            return False
         if waiting:
             _LOG.warning("configuration read again; from the next start on: %s", ", ".join(waiting))
         else:

@@ -1,19 +1,24 @@
 """Remote terminals: the relay in `terminals`, joined with the gateway's peers, desks and words."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
+from typing import Final
 
 from aiohttp import web
 
 from appliance.authentication import Card
 from appliance.config import Configuration
 from appliance.daemon.generation import Generation
+from appliance.daemon.keys import spki
 from appliance.daemon.wiring import Appliance
 from appliance.gateway import desks, http
 from appliance.gateway.desks import DeskState, DeskStatus, Progress, Stage
-from appliance.gateway.peers import Directory, Role
+from appliance.gateway.peers import Certificate, credentials
 from appliance.gateway.services import PEER
+from appliance.hsm.messages import fingerprint
 from appliance.hsm.pool import Pool
 from appliance.metrics import EXCHANGE, Metrics
 from appliance.terminals.desks import Work
@@ -23,6 +28,8 @@ from appliance.terminals.relay import Relay
 from appliance.terminals.signing import ScenarioSigner
 
 PATH = "/v1/terminal"
+_LONGEST_CONNECTION: Final = 30 * 24 * 3600.0
+"""Seconds after which a terminal connects again anyway: timers do not reach for ever."""
 
 
 class Remotes:
@@ -34,6 +41,7 @@ class Remotes:
         self._terms = _terms(now.configuration)
         self._signer = _signer(now, appliance.pool)
         self._issuer = now.tokens.issuer
+        self._known_by = _known_by(now.configuration)
         self._relay = Relay(self._terms, self._issuer, self._signer, _Counted(appliance.metrics))
 
     def routes(self) -> list[web.RouteDef]:
@@ -41,7 +49,17 @@ class Remotes:
         return [http.get(PATH, self._serve)]
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        return await self._relay.handler(request, request[PEER].alias)
+        shown, transport = credentials(request.transport), request.transport
+        ending: asyncio.TimerHandle | None = None
+        if isinstance(shown, Certificate) and transport is not None:
+            # A terminal asks once and stays: its certificate's end has to be waited for.
+            seconds = (shown.not_after - datetime.now(UTC)).total_seconds()
+            ending = asyncio.get_running_loop().call_later(min(seconds, _LONGEST_CONNECTION), transport.abort)
+        try:
+            return await self._relay.handler(request, request[PEER].alias)
+        finally:
+            if ending is not None:
+                ending.cancel()
 
     def status(self) -> Sequence[DeskStatus]:
         """Return how the desks are, those of terminals among them that are away."""
@@ -62,9 +80,12 @@ class Remotes:
         async with self._relay.card(desk, told, lambda stage: progress(Stage(stage.value))) as card:
             yield card
 
-    def change(self, generation: Generation, directory: Directory) -> None:
-        """Let go of terminals that are no peers any more, and have the others connect again where terms have changed."""
-        self._relay.retain([peer.alias for peer in directory.peers.values() if peer.role is Role.TERMINAL])
+    def change(self, generation: Generation) -> None:
+        """Let go of terminals that are not the peers they were, and have all connect again where terms have changed."""
+        known_by = _known_by(generation.configuration)
+        # A connection shows its certificate once: who is known by another one now has to connect again.
+        self._relay.retain([alias for alias, by in known_by.items() if self._known_by.get(alias) == by])
+        self._known_by = known_by
         terms, issuer = _terms(generation.configuration), generation.tokens.issuer
         signer = _signer(generation, self._pool)
         if (terms, issuer, _key(signer)) != (self._terms, self._issuer, _key(self._signer)):
@@ -109,11 +130,21 @@ def _terms(configuration: Configuration) -> Terms:
     )
 
 
+def _known_by(configuration: Configuration) -> dict[str, tuple[str | None, ...]]:
+    """Return by what each terminal is known, by its alias."""
+    return {
+        one.alias: (one.certificate_sha256, one.certificate_name, one.user, one.group)
+        for one in configuration.settings.peer
+        if one.role == "terminal"
+    }
+
+
 def _signer(generation: Generation, pool: Pool) -> ScenarioSigner | None:
     if not generation.configuration.settings.terminals.sign_scenarios:
         return None
     tokens = generation.tokens
-    return ScenarioSigner(tokens.issuer, tokens.public_key, pool.sign_scenario, lambda: datetime.now(UTC))
+    sign = partial(pool.sign_scenario, key=fingerprint(spki(tokens.public_key)))
+    return ScenarioSigner(tokens.issuer, tokens.public_key, sign, lambda: datetime.now(UTC))
 
 
 def _key(signer: ScenarioSigner | None) -> object:

@@ -19,6 +19,8 @@ _LOG = logging.getLogger(__name__)
 _MOST_REFUSED: Final = 64
 """At a look, beside what can be carried out at once: whoever fills the folder with rubbish keeps nobody waiting long."""
 _MOST_STUCK: Final = 4096
+_AHEAD_SECONDS: Final = 60.0
+"""How far a file's time may lie ahead: the clock of a share is not ours."""
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class Taken:
     encoding: str = "utf-8"
     again: bool = False
     """Whether a request of the same name was begun before."""
+    begun: bool = False
+    """Whether this one was begun, by this process."""
 
 
 @dataclass(slots=True)
@@ -135,8 +139,13 @@ class Intake:
                 raise HandoverFileRefused("the file's name is none that a request may have")
             age = now - folder.changed(work, claimed.name)
             taken.request = parse(content)
-            if age > self.settings.longest_age_seconds:
-                raise HandoverLate(f"the request is older than {self.settings.longest_age_seconds:g} seconds")
+            if not -_AHEAD_SECONDS <= age <= self.settings.longest_age_seconds:
+                raise HandoverLate(
+                    f"the request is not of the last {self.settings.longest_age_seconds:g} seconds; are both clocks right?"
+                )
         except HandoverError as error:
             taken.error = error
+        except OSError:
+            # On a share a file can go away between any two looks.
+            taken.error = HandoverFileRefused("the file is gone")
         return taken

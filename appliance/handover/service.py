@@ -160,13 +160,16 @@ class Service:
             if not await asyncio.to_thread(self.begun.begin, taken.claimed.stem):
                 taken.again = True
                 raise HandoverRepeated("a request of this name was begun before")
+            taken.begun = True
             _LOG.info("request begun mark=%s desk=%s mode=%s", mark, request.desk, request.mode)
             return await self._authenticated(taken, request)
         except ApplianceError as error:
             return refused(taken, error, self._language(taken), _utc(self.clock()))
         except asyncio.CancelledError:
-            ended = HandoverInterrupted("the hand-over was ended while this was carried out")
-            self._lay_out_now(taken, refused(taken, ended, self._language(taken), _utc(self.clock())))
+            # What was not begun here is answered by the next process; under its name there may be a result already.
+            if taken.begun:
+                ended = HandoverInterrupted("the hand-over was ended while this was carried out")
+                self._lay_out_now(taken, refused(taken, ended, self._language(taken), _utc(self.clock())))
             raise
         except OSError as error:
             self._is_away("work", error)

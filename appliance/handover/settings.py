@@ -81,6 +81,13 @@ class HandoverSettings(_Section, frozen=True, kw_only=True):
     requests: RequestSettings = RequestSettings()
     results: ResultSettings = ResultSettings()
 
+    def __post_init__(self) -> None:
+        requests = self.requests
+        if self.results.remember_hours * _HOUR < 2 * requests.longest_age_seconds + requests.answer_seconds:
+            raise ValueError(
+                "results.remember_hours is shorter than a request may lie there and be carried out"
+            )
+
 
 class HandoverConfiguration(msgspec.Struct, frozen=True):
     """Settings and the *folder* their paths start from."""

@@ -151,16 +151,19 @@ class Pool:
         self._dispatch.unanswered.forget(challenge)
         return answer.signature
 
-    async def sign_token(self, signing_input: bytes) -> bytes:
-        """Return the token key's signature over *signing_input*: ECDSA P-256, SHA-256, as DER."""
-        answer = await self._dispatch.ask(
-            SignToken(signing_input), self._key_called(KeyLabel.TOKEN), Signature
-        )
+    async def sign_token(self, signing_input: bytes, key: str | None = None) -> bytes:
+        """
+        Return the token key's signature over *signing_input*: ECDSA P-256, SHA-256, as DER.
+
+        *key* is the fingerprint of the one that the token names, where two are held while one follows the other.
+        """
+        key = key or self._key_called(KeyLabel.TOKEN)
+        answer = await self._dispatch.ask(SignToken(signing_input), key, Signature)
         return answer.signature
 
-    async def sign_scenario(self, signing_input: bytes) -> bytes:
-        """Return the token key's signature over the *signing_input* of a scenario: ECDSA P-256, SHA-256, as DER."""
-        key = self._key_called(KeyLabel.TOKEN)
+    async def sign_scenario(self, signing_input: bytes, key: str | None = None) -> bytes:
+        """Return the token key's signature over the *signing_input* of a scenario, as `sign_token`."""
+        key = key or self._key_called(KeyLabel.TOKEN)
         answer = await self._dispatch.ask(SignScenario(signing_input), key, Signature)
         return answer.signature
 

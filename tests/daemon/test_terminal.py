@@ -75,6 +75,22 @@ async def test_a_card_at_a_remote_terminal(daemon: Daemon, folder: Path) -> None
     assert 'jpki_card_step_seconds_count{step="exchange",transport="remote"} 2.0' in lines
 
 
+async def test_a_terminal_that_is_to_be_known_by_another_certificate_is_let_go(
+    daemon: Daemon, folder: Path
+) -> None:
+    """Under the same alias too: who holds the old key, of a kiosk that was stolen, keeps no desk."""
+    site = daemon.site
+    async with terminal(site, folder), session(site) as client:
+        await at_desk(client, "empty")
+        with site.changed(
+            ('certificate_name = "ward-1.example.jp"', 'certificate_name = "ward-1b.example.jp"')
+        ):
+            await asyncio.to_thread(daemon.reload)
+            async with client.get("/v1/terminals") as answer:
+                assert DESK not in [one["desk"] for one in (await answer.json())["desks"]]
+    await asyncio.to_thread(daemon.reload)
+
+
 async def test_a_terminal_that_is_no_peer_any_more_is_let_go(daemon: Daemon, folder: Path) -> None:
     """A reload without it ends its connection; nobody has to end the daemon for that."""
     site = daemon.site

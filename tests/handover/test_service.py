@@ -189,6 +189,15 @@ def test_a_request_that_lay_too_long_is_not_carried_out(reception: Reception) ->
 
 
 @pytest.mark.usefixtures("daemon")
+def test_a_request_from_the_future_is_not_carried_out(reception: Reception) -> None:
+    """With its time ahead it would stay young for longer than anybody waits at the desk."""
+    reception.ask("ahead")
+    os.utime(reception.requests / "ahead.json", (time.time() + 3600,) * 2)
+    with serving(reception):
+        assert reception.result("ahead")["code"] == "handover_late"
+
+
+@pytest.mark.usefixtures("daemon")
 def test_results_do_not_stay(reception: Reception) -> None:
     """They are about patients; what others have put there is theirs."""
     others = reception.results / "note.txt"

@@ -56,6 +56,8 @@ def test_the_appliance_is_at_one_place(tmp_path: Path) -> None:
         ("at_once = 8", "at_most = 8"),
         ("keep_seconds = 900.0", "keep_seconds = 0"),
         ("remember_hours = 24.0", "remember_hours = 0.01"),
+        # Longer than results are kept, and shorter than a request may still be begun.
+        ("remember_hours = 24.0", "remember_hours = 0.26\n[requests]\nlongest_age_seconds = 900"),
         ('language = "ja"', 'language = "fr"'),
     ],
 )
