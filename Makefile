@@ -19,7 +19,7 @@ DEBIAN_PACKAGES += python3-dev python3-venv
 endif
 MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
 
-.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv audit deb reproducible sbom system-test
+.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv deb reproducible sbom system-test
 
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)

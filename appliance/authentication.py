@@ -220,7 +220,7 @@ class Chains:
         return None if is_last or place in self._proven else self._all[place + 1]
 
     def taken(self, chain: Chain) -> None:
-        """Remember that a card has taken *chain*."""
+        """Remember that a genuine card has taken *chain*."""
         self._proven.add(self._all.index(chain))
 
 
@@ -291,6 +291,9 @@ class Authenticator:
         expected = Expectation(request.mode, nonce, chain.institution_code, self.profile.proof.algorithm)
         now = self.clock()
         holder = proof.verify(answer, expected, self.anchors, now)
+        if request.mode is Mode.PINLESS:
+            # Only a genuine card's proof says that a card has taken the chain; a challenge anybody can make up.
+            self.chains.taken(chain)
         standing = await self.revocation.check(holder.certificate, now)
         check = (str(identity_check.method), identity_check.by)
         facts = Facts(self.profile, chain, answer, holder, standing, check, request.terminal, now, entry.log)
@@ -340,7 +343,6 @@ class _ChainSigner:
     entry: "_Entry"
 
     async def sign(self, challenge: bytes) -> bytes:
-        self.chains.taken(self.chain)
         key = self.chains.key(self.chain)
         # Not durable, no signature.
         await self.entry.reserve(challenge, key)

@@ -29,6 +29,7 @@ from appliance.errors import (
     ApplianceError,
     CertificateExpired,
     CertificateRevoked,
+    CertificateUntrusted,
     FrontMissing,
     HolderNotMatched,
     HsmUnavailable,
@@ -337,6 +338,16 @@ async def test_a_new_chain_that_no_card_has_taken_falls_back(
         assert result.holder.proved.institution_code == "9912345"
         assert len(at.exchanges) == 3
     assert key.keys == [fingerprint(authenticator.chains.preferred)] * 2
+
+
+async def test_a_card_that_proves_nothing_does_not_prove_a_chain(
+    authenticator: Authenticator, hierarchy: Hierarchy, stranger: Hierarchy, key: Key, now: datetime
+) -> None:
+    """Whoever takes the new chain and is no genuine card does not take the old one away from those that are."""
+    rotated = rotating(authenticator, stranger, key)
+    with pytest.raises(CertificateUntrusted):
+        await rotated.authenticate(PINLESS, terminal(stranger, now))
+    await rotated.authenticate(PINLESS, terminal(hierarchy, now))
 
 
 async def test_a_proven_chain_that_a_card_refuses_is_refused(

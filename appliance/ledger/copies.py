@@ -7,9 +7,10 @@ neither a restart nor a quiet night changes how long new entries have gone witho
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 from appliance.errors import LedgerError, LedgerNotCopied
 from appliance.ledger.log import Log
@@ -19,6 +20,10 @@ from appliance.ledger.store import StoredCheckpoint, fetching
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_IN_HOUR: Final = 3600.0
+_PLACE_SECONDS: Final = 15.0
+"""How long one place is waited for: a folder on a machine that is gone need not answer at all."""
+
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -66,6 +71,8 @@ class Copies:
     """How often each sink and witness, the signer and the store have failed."""
     covered: int = 0
     """So many entries are under a checkpoint of which a copy has left."""
+    _under_way: dict[str, "asyncio.Future[Any]"] = field(default_factory=dict)
+    """What was asked of each place last."""
     _since: float | None = None
     """When the first entry came that no copy covers, as far as is known; None where there is none."""
 
@@ -99,6 +106,19 @@ class Copies:
             await self._left(kept.size, begun)
         return note
 
+    async def within(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what *work* with the place *name* returns; raise OSError where it, or what was before it, takes too long."""
+        before = self._under_way.get(name)
+        if before is not None and not before.done():
+            raise OSError(f"{name} has not come back from the last time")
+        task: asyncio.Future[T] = asyncio.ensure_future(work())
+        self._under_way[name] = task
+        task.add_done_callback(_heard)
+        done, _ = await asyncio.wait({task}, timeout=_PLACE_SECONDS)
+        if not done:
+            raise OSError(f"{name} did not answer in {_PLACE_SECONDS:g} s")
+        return task.result()
+
     def failed(self, name: str, error: Exception) -> None:
         """Count a failure of *name*."""
         self.failures[name] = self.failures.get(name, 0) + 1
@@ -113,7 +133,7 @@ class Copies:
 
         for witness in self.witnesses:
             try:
-                cosignatures = await witness.cosign(kept.note, prove)
+                cosignatures = await self.within(witness.key.name, partial(witness.cosign, kept.note, prove))
             except (OSError, LedgerError) as error:
                 self.failed(witness.key.name, error)
                 continue
@@ -125,7 +145,7 @@ class Copies:
 
     async def _published(self, sink: Sink, note: bytes) -> bool:
         try:
-            await sink.publish(note)
+            await self.within(sink.name, partial(sink.publish, note))
         except OSError as error:
             self.failed(sink.name, error)
             return False
@@ -138,3 +158,9 @@ class Copies:
         # What came while the copy was on its way waits since then at most.
         self._since = begun if size < self.log.size else None
         await self.log.run(lambda writer, _: writer.save_copied(size))
+
+
+def _heard(ended: "asyncio.Future[Any]") -> None:
+    """Take note of how it ended, so that a failure that nobody waits for any more is not reported as forgotten."""
+    if not ended.cancelled():
+        ended.exception()

@@ -85,7 +85,7 @@ class Keeper:
         notes = [] if stored is None else [stored.note]
         for sink in self.copies.sinks:
             try:
-                note = await sink.newest()
+                note = await self.copies.within(sink.name, sink.newest)
             except OSError as error:
                 self.copies.failed(sink.name, error)
             else:

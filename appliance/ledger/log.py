@@ -87,6 +87,7 @@ class Log:
         self._waiting: deque[_Group] = deque()
         self._callers = 0
         self._watching: asyncio.TimerHandle | None = None
+        self._closed = False
         self._orphan: Orphan = _no_orphan
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,13 +106,17 @@ class Log:
             raise
 
     async def close(self) -> None:
-        """Commit what waits, and give the store up."""
+        """Commit what waits, and give the store up; whoever waits for a store that does not end is refused."""
+        self._closed = True
         if self._watching is not None:
             self._watching.cancel()
         if self._thread is not None:
             self._hand_over()
             self._queue.put(_End())
             await asyncio.to_thread(self._thread.join, self._seconds * 2)
+            # What the thread has told is called before this.
+            await asyncio.sleep(0)
+            self._refuse(list(self._waiting), LedgerUnavailable("the log is closed"))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -136,6 +141,9 @@ class Log:
         if loop is None:
             raise ValueError("the log has not been started")
         future: asyncio.Future[int] = loop.create_future()
+        if self._closed:
+            future.set_exception(LedgerUnavailable("the log is closed"))
+            return future
         if self._callers >= self._most:
             future.set_exception(LedgerUnavailable(f"{self._most} callers wait for the store already"))
             return future

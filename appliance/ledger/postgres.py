@@ -103,8 +103,14 @@ class PostgresStore:
                 autocommit=True,
                 connect_timeout=max(2, int(self.seconds)),
                 tcp_user_timeout=milliseconds,
+                # That is for what was not received. What was, and is not answered, is noticed by these; and by the
+                # server's own, whose session would else keep the lock for hours after our machine has gone.
+                keepalives_idle=max(1, int(self.seconds)),
+                keepalives_interval=1,
+                keepalives_count=3,
                 application_name=f"jpki-ledger {self.instance}",
-                options=f"-c statement_timeout={milliseconds} -c synchronous_commit=on -c client_min_messages=error",
+                options=f"-c statement_timeout={milliseconds} -c synchronous_commit=on -c client_min_messages=error"
+                " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
             )
         return PostgresLog(self.origin, self.fault, connection)
 

@@ -56,17 +56,28 @@ class Recorder:
     async def reserve(self, entry: Reserved) -> int:
         """Make *entry* durable and return its index; or raise LedgerError, and no key may be used."""
         self._permit()
-        index = await self.log.append(entries.checked(entry))
+        written = self.log.append(entries.checked(entry))
+        try:
+            index = await written
+        except asyncio.CancelledError:
+            if _is_durable(written):
+                self._open.add(written.result())
+                self._abandoned.add(written.result())
+            raise
         self._open.add(index)
         return index
 
     async def finish(self, entry: Finished) -> int:
         """Make durable how an authentication ended and return that entry's index, or raise LedgerError."""
+        written = self.log.append(entries.checked(entry))
         try:
-            index = await self.log.append(entries.checked(entry))
+            index = await written
         except BaseException:
-            # Cancelled, or not durable: either way nobody else will finish it.
-            self._abandoned.add(entry.reserved)
+            if _is_durable(written):
+                self._open.discard(entry.reserved)
+            else:
+                # Cancelled, or not durable: either way nobody else will finish it.
+                self._abandoned.add(entry.reserved)
             raise
         self._open.discard(entry.reserved)
         return index
@@ -120,6 +131,11 @@ class Recorder:
             size = reader.head().size
             root = Frontier(size, fetching(reader)).root()
         return Continued(time=self._now(), origin=origin, size=size, root=root.hex())
+
+
+def _is_durable(written: "asyncio.Future[int]") -> bool:
+    """Whether it was acknowledged, in the very turn of the loop in which its caller was cancelled."""
+    return written.done() and not written.cancelled() and written.exception() is None
 
 
 def unfinished(reader: Reader) -> list[int]:

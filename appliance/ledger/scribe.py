@@ -96,7 +96,13 @@ class Scribe:
         """Open the store; return its writer, and what it holds of the entries whose fate was not known."""
         if self._fatal is not None:
             raise type(self._fatal)(self._fatal.detail)
-        writer = self._store.write()
+        try:
+            writer = self._store.write()
+        except LedgerContended as error:
+            if not self._begun:
+                raise
+            # Somebody has the lock, our own old session perhaps. Whether anybody wrote is for `_examine` to say.
+            raise LedgerUnavailable(error.detail) from error
         try:
             found = self._examine(writer)
         except BaseException:

@@ -82,7 +82,11 @@ class SqliteStore:
             log.find()
             log.rows("PRAGMA secure_delete = ON")
             yield log
-            log.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            ((busy, _, _),) = log.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            if busy:
+                raise LedgerUnavailable(
+                    "what was pruned is in the write-ahead log still, as somebody reads: prune again"
+                )
         finally:
             log.close()
 

@@ -111,6 +111,35 @@ async def test_what_was_abandoned_is_closed_at_the_next_turn(store: Store, key: 
         assert keeper.recorder.settled == keeper.log.size == 2
 
 
+async def test_who_is_cancelled_as_it_is_acknowledged_leaves_nothing_open(
+    store: Store, key: MemoryKey
+) -> None:
+    """In the one turn of the loop in which both happen, a reservation is closed, and an outcome stays the only one."""
+    cancelled: list[asyncio.Task[int]] = []
+
+    def cancel(point: str) -> None:
+        if point == "append.acknowledged" and cancelled:
+            cancelled.pop().cancel()
+
+    async with Log(store, seconds=10, fault=cancel) as log:
+        keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), monotonic=Clock())
+        await keeper.start()
+        cancelled.append(asyncio.create_task(keeper.recorder.reserve(RESERVED)))
+        await asyncio.wait(list(cancelled))
+        index = await keeper.recorder.reserve(RESERVED)
+        outcome = Finished(time=2, reserved=index, outcome="authenticated")
+        cancelled.append(asyncio.create_task(keeper.recorder.finish(outcome)))
+        await asyncio.wait(list(cancelled))
+        await keeper.turn()
+    with store.reading() as reader:
+        entries = [decode(content) for _, content in stored_entries(reader, 0, reader.head().size)]
+    assert not cancelled
+    assert [one for one in entries if isinstance(one, Finished)] == [
+        outcome,
+        Finished(time=1, reserved=0, outcome="interrupted"),
+    ]
+
+
 async def test_a_settled_log_is_not_read_again(new_store: NewStore, key: MemoryKey) -> None:
     """A start looks at what came after the last checkpoint, however long the log is."""
     async with kept(new_store(), key) as keeper:

@@ -110,6 +110,26 @@ async def test_a_writer_that_was_overtaken_writes_no_more(new_store: NewStore) -
     assert content(new_store()) == [b"mine"]
 
 
+async def test_a_lock_held_for_a_moment_does_not_stop_a_log_for_good(new_store: NewStore) -> None:
+    """Who opens a lost session anew and finds the lock taken is refused, and goes on once it is free."""
+    async with Log(new_store(), seconds=10) as log:
+        await log.append(b"first")
+        log._scribe.leave()
+        other = new_store().write()
+        with pytest.raises(LedgerUnavailable):
+            await log.append(b"refused")
+        other.close()
+        assert await log.append(b"second") == 1
+
+
+async def test_a_closed_log_answers_at_once(store: Store) -> None:
+    """Nobody waits for a log that is no more."""
+    async with Log(store) as log:
+        await log.append(b"first")
+    with pytest.raises(LedgerUnavailable, match="closed"):
+        await log.append(b"second")
+
+
 async def test_tables_of_an_earlier_version_are_brought_up_to_date(new_store: NewStore) -> None:
     """A log of the first version goes on with all it has; until then it is not read in a form that it has not."""
     async with Log(new_store()) as log:

@@ -3,7 +3,7 @@ What a worker lets through to a key, decided again beside the key itself.
 
 The daemon has its own rules. These hold even if the daemon is taken over: whatever comes over the channel, the
 institution key signs strings of one short length at a bounded rate, and the token key signs result tokens of
-ours and scenarios of ours, the ledger key checkpoints of ours that never go back, and nothing else.
+ours and scenarios of ours, the ledger key checkpoints of ours, and nothing else.
 """
 
 import base64
@@ -150,7 +150,12 @@ def _claims(
 
 
 class CheckpointAdmission:
-    """Checkpoints of the log *origin* that never go back: no smaller size, and one root for one size."""
+    """
+    Checkpoints of the log *origin* that never go back: no smaller size, and one root for one size.
+
+    For the life of one worker; another, or the next one, does not know. Against a daemon that was taken over, what tells
+    a fork is a witness, or a copy that has left.
+    """
 
     __slots__ = ("_newest", "_origin")
 
