@@ -69,6 +69,12 @@ class Hand:
         """Leave the reader empty."""
         self.lying.close()
 
+    async def replace(self, *faults: Fault, card: FaultyCard | None = None) -> None:
+        """Put a card on the reader when the service has seen it empty: who asks sooner may still get the one before."""
+        self.take()
+        await asyncio.to_thread(_await_empty, self.reader)
+        self.put(*faults, card=card)
+
 
 @dataclass(frozen=True, slots=True)
 class Institution:
@@ -196,10 +202,10 @@ async def test_service_and_cards_fail_in_the_middle_of_fifty_authentications(
         for number in range(50):
             mishap: asyncio.Task[None] | None = None
             if number in pulled:
-                hand.put(Removed(1 + number % 8))
+                await hand.replace(Removed(1 + number % 8))
             if number in restarted:
                 card = Occupied(SoftwareCard(hand.data), [Slow(3, 60.0)])
-                hand.put(card=card)
+                await hand.replace(card=card)
                 mishap = asyncio.create_task(restart(card.busy))
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -211,7 +217,7 @@ async def test_service_and_cards_fail_in_the_middle_of_fifty_authentications(
             if mishap is not None:
                 await mishap
             if number in pulled | restarted:
-                hand.put()
+                await hand.replace()
     assert {number for number, code in codes.items() if code == CardRemoved.code} == pulled
     assert {number for number, code in codes.items() if code == PcscUnavailable.code} == restarted
     assert codes.keys() == pulled | restarted
@@ -282,9 +288,7 @@ async def test_a_frozen_card_holds_its_own_desk_until_it_is_taken_away(hands: tu
         assert [status.stuck_since is not None for status in readers.status()] == [True, False]
         async with readers.card("desk-2", wait=WAIT, seconds=SECONDS) as card:
             assert len(await card.exchange(SELECT)) == 1
-        frozen.take()
-        await asyncio.to_thread(_await_empty, frozen.reader)
-        frozen.put()
+        await frozen.replace()
         async with readers.card("desk-1", wait=WAIT, seconds=SECONDS) as card:
             assert len(await card.exchange(SELECT)) == 1
             assert [status.stuck_since for status in readers.status()] == [None, None]
