@@ -12,19 +12,18 @@ from appliance.authentication import (
     Authentication,
     Authenticator,
     Card,
-    Chains,
     CheckMethod,
     IdentityCheck,
     Request,
     Reservation,
     converse,
-    fingerprint,
 )
 from appliance.card.apdu import Response
 from appliance.card.cvc import check_chain
 from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature
 from appliance.card.jpki import Mode
 from appliance.card.profile import shipped
+from appliance.chains import Chains, fingerprint
 from appliance.errors import (
     ApplianceError,
     CertificateExpired,

@@ -127,7 +127,7 @@ class _Nobody:
 
     async def sign_checkpoint(self, text: bytes) -> bytes:
         """Refuse."""
-        raise NotImplementedError(f"{len(text)} bytes were to be signed while a configuration is checked")
+        raise RuntimeError(f"{len(text)} bytes were to be signed while a configuration is checked")
 
 
 def _ledger(configuration: Configuration) -> None:

@@ -15,16 +15,9 @@ from functools import partial
 from time import perf_counter
 from uuid import uuid4
 
-from appliance.authentication import (
-    Authentication,
-    Authenticator,
-    Card,
-    Chains,
-    CheckMethod,
-    Compare,
-    Request,
-)
+from appliance.authentication import Authentication, Authenticator, Card, CheckMethod, Compare, Request
 from appliance.card.jpki import Mode
+from appliance.chains import Chains
 from appliance.config import Configuration
 from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key, spki
 from appliance.daemon.observed import (

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from appliance import config
-from appliance.authentication import Authenticator, Chains
+from appliance.authentication import Authenticator
 from appliance.card.cvc import Chain
 from appliance.card.profile import shipped
+from appliance.chains import Chains
 from appliance.config import Configuration
 from appliance.daemon import hsms, load_chains
 from appliance.hsm.pool import Pool

@@ -18,11 +18,12 @@ from aiohttp import web
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from appliance.authentication import Authenticator, Chains
+from appliance.authentication import Authenticator
 from appliance.card.apdu import Response
 from appliance.card.cvc import check_chain
 from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.card.profile import shipped
+from appliance.chains import Chains
 from appliance.config import BudgetSettings, PeerSettings
 from appliance.errors import CardAbsent, CardRemoved, DeskUnknown, LedgerUnavailable, ReaderBusy
 from appliance.front_reading import FrontReader

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from appliance.authentication import Authenticator, Chains, fingerprint
+from appliance.authentication import Authenticator
 from appliance.card.cvc import check_chain
 from appliance.card.profile import shipped
+from appliance.chains import Chains, fingerprint
 from appliance.errors import HsmUnavailable, LedgerUnavailable, ProofInvalid
 from appliance.ledger import audit
 from appliance.ledger.authentications import AuthenticationLedger
