@@ -91,8 +91,8 @@ async def _run(configuration: TerminalConfiguration, entry: PinEntry, ask: AskPi
 def _keyboard(parts: ExitStack, configuration: TerminalConfiguration) -> AskPin:
     keyboard = parts.enter_context(Keyboard.of_this_process())
     seconds = configuration.settings.pin.seconds
-    return lambda _reader, given_up: keyboard.ask(seconds, given_up)
+    return lambda _reader, given_up, silent: keyboard.ask(seconds, given_up, silent)
 
 
-def _nobody(_reader: str, _given_up: object) -> None:
+def _nobody(_reader: str, _given_up: object, _silent: object) -> None:
     """Ask nobody."""

@@ -98,8 +98,8 @@ def authority_key(key: rsa.RSAPrivateKey) -> x509.AuthorityKeyIdentifier:
 
 
 def new_serial() -> int:
-    """Return a serial number of four bytes, as the real ones have."""
-    return secrets.randbelow(0x7F000000) + 1
+    """Return a serial number of four bytes and no fewer, as the real ones have."""
+    return 0x0100_0000 + secrets.randbelow(0x7F00_0000)
 
 
 def whole(moment: datetime) -> datetime:

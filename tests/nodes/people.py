@@ -105,7 +105,7 @@ class Ward:
             PROFILE,
             self.board,
             PinEntry.NONE,
-            lambda _reader, _given_up: None,
+            lambda _reader, _given_up, _silent: None,
             lambda: 0.0,
         )
         tls = client_context(self.clinic.site, self.name)

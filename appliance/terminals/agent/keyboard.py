@@ -9,7 +9,7 @@ import os
 import select
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Final, Self
@@ -49,11 +49,12 @@ class Keyboard:
         with self._taken:
             os.close(self._descriptor)
 
-    def ask(self, seconds: float, given_up: threading.Event) -> str | None:
+    def ask(self, seconds: float, given_up: threading.Event, silent: Callable[[], None]) -> str | None:
         """
         Return what the holder enters within *seconds*, or None: cancelled, too late, or *given_up* by who asked.
 
-        Waits for the keyboard where another reader's holder has it.
+        Waits for the keyboard where another reader's holder has it. Calls *silent* when keys are no longer shown, so that
+        nobody is told to enter a PIN while it would still appear on the screen.
         """
         deadline = monotonic() + seconds
         if not self._taken.acquire(timeout=seconds):
@@ -62,6 +63,7 @@ class Keyboard:
             if self._closed.is_set():
                 return None
             with self._silent():
+                silent()
                 return self._line(deadline, given_up)
         except (OSError, termios.error):
             return None

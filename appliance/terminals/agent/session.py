@@ -53,8 +53,11 @@ LONGEST_PAUSE: Final = 330.0
 """Seconds that a card is held for an appliance that says nothing about it."""
 _LONGEST_DETAIL: Final = 200
 
-AskPin: TypeAlias = Callable[[str, threading.Event], str | None]
-"""Asks the holder at the reader of that alias for the PIN, in a thread; None when declined, or given up meanwhile."""
+AskPin: TypeAlias = Callable[[str, threading.Event, Callable[[], None]], str | None]
+"""
+Asks the holder at the reader of that alias for the PIN, in a thread; None when declined, or given up meanwhile. Calls
+what it is given once keys are no longer shown: only then is the holder told to enter anything.
+"""
 Send: TypeAlias = Callable[[FromTerminal], Awaitable[None]]
 
 
@@ -253,8 +256,9 @@ class Session:
         equipment = self.equipment
         if equipment.pin_entry is not PinEntry.SCREEN:
             return None
-        self._show_from_thread(Place.ENTER_PIN)
-        pin = equipment.ask_pin(self.start.reader, self._given_up)
+        pin = equipment.ask_pin(
+            self.start.reader, self._given_up, lambda: self._show_from_thread(Place.ENTER_PIN)
+        )
         self._show_from_thread(Place.TALKING)
         return pin
 

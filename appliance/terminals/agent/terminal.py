@@ -48,7 +48,7 @@ class Terminal:
     clock: Callable[[], float]
     random: Callable[[int], bytes]
     pin_entry: PinEntry = PinEntry.NONE
-    ask_pin: AskPin = lambda _reader, _given_up: None
+    ask_pin: AskPin = lambda _reader, _given_up, _silent: None
     require_signed: bool = False
     pinned: Sequence[ec.EllipticCurvePublicKey] | None = None
     show: Show = show_nobody

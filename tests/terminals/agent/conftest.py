@@ -1,6 +1,7 @@
 """A terminal at work: cards and hands on its side, an appliance that says what a test has it say on the other."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -197,7 +198,12 @@ async def begin(side: FarSide, private_pcscd: PrivatePcscd) -> AsyncIterator[Beg
 
 def answering(pin: str | None) -> dict[str, object]:
     """Return a terminal's PIN entry by somebody who enters *pin*."""
-    return {"pin_entry": PinEntry.SCREEN, "ask_pin": lambda _reader, _given_up: pin}
+
+    def ask(_reader: str, _given_up: threading.Event, silent: Callable[[], None]) -> str | None:
+        silent()
+        return pin
+
+    return {"pin_entry": PinEntry.SCREEN, "ask_pin": ask}
 
 
 async def problem(line: Line, code: TerminalCode) -> TerminalProblem:

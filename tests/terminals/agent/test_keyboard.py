@@ -27,12 +27,18 @@ class Hands:
     def asked(
         self, seconds: float = PATIENCE, given_up: threading.Event | None = None
     ) -> "Future[str | None]":
-        """Have the question asked, and wait until keys are read unseen."""
-        before = self.silent
-        answer = self.pool.submit(self.keyboard.ask, seconds, given_up or threading.Event())
-        while not (before or self.silent or answer.done()):
-            threading.Event().wait(0.01)  # a terminal tells nobody that its mode has changed
+        """Have the question asked, and wait until the holder would be told."""
+        answer, told = self.question(seconds, given_up)
+        assert told.wait(PATIENCE)
+        assert self.silent or answer.done()
         return answer
+
+    def question(
+        self, seconds: float = PATIENCE, given_up: threading.Event | None = None
+    ) -> "tuple[Future[str | None], threading.Event]":
+        """Have a question asked, and return its answer to come, and what is set when the holder would be told."""
+        told = threading.Event()
+        return self.pool.submit(self.keyboard.ask, seconds, given_up or threading.Event(), told.set), told
 
     @property
     def silent(self) -> bool:
@@ -93,15 +99,13 @@ def test_nobody_is_waited_for_without_end(hands: Hands) -> None:
 
 def test_two_questions_are_asked_one_after_another(hands: Hands) -> None:
     """There is one keyboard: the second holder's turn comes when the first has finished."""
-    first, second = hands.asked(), hands.asked()
+    first = hands.asked()
+    second, told = hands.question()
     hands.type("1111\r")
-    assert first.result(PATIENCE) == "1111" or second.result(PATIENCE) == "1111"
-    done, waiting = (first, second) if first.done() else (second, first)
-    assert done.result(PATIENCE) == "1111"
-    while not hands.silent:
-        threading.Event().wait(0.01)
+    assert first.result(PATIENCE) == "1111"
+    assert told.wait(PATIENCE)
     hands.type("2222\r")
-    assert waiting.result(PATIENCE) == "2222"
+    assert second.result(PATIENCE) == "2222"
 
 
 def test_too_much_is_no_pin_and_no_harm(hands: Hands) -> None:

@@ -283,7 +283,7 @@ def test_any_frames_end_a_connection_and_nothing_else(
             PROFILE,
             board,
             PinEntry.SCREEN,
-            lambda _reader, _given_up: None,
+            lambda _reader, _given_up, _silent: None,
             lambda: 0.0,
         )
         hello = Hello(
