@@ -12,7 +12,7 @@ DEBIAN_PACKAGES := haproxy libfaketime pcscd libpcsclite-dev vsmartcard-vpcd sof
                    gcc swig pkg-config util-linux postgresql \
                    p11-kit p11-kit-modules opencryptoki libtpm2-pkcs11-1 libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 \
                    swtpm tpm2-abrmd dbus-daemon libnss3 libnss3-tools \
-                   prometheus curl systemd groff-base
+                   prometheus curl systemd groff-base chromium fonts-ipafont-gothic
 # Debian's own Python comes in parts; any other Python brings its headers and venv along.
 ifneq ($(filter /usr/bin/%,$(shell command -v $(PYTHON))),)
 DEBIAN_PACKAGES += python3-dev python3-venv
