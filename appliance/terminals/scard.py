@@ -96,6 +96,10 @@ class Connection:
             scard.SCARD_PROTOCOL_T1 | scard.SCARD_PROTOCOL_T0,
         )
         _require(result, "connecting to the card")
+        if context.state(reader).insertions != self._before.insertions:
+            # Whether this is the card from before or after cannot be told. Whoever connects again gets one that lies still.
+            scard.SCardDisconnect(self._card, scard.SCARD_UNPOWER_CARD)
+            raise CardRemoved("a card came or went while it was connected to")
 
     def transmit(self, command: bytes) -> bytes:
         """Send a command APDU and return the response's bytes."""
