@@ -58,6 +58,18 @@ class Stage(StrEnum):
 Progress: TypeAlias = Callable[[Stage], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """
+    What an exchange took in *seconds*, and how long the card had *waited* for it: since its last answer came.
+
+    None for a session's first exchange.
+    """
+
+    seconds: float
+    waited: float | None
+
+
 class RelayObserver(Protocol):
     """Told what happens; it must not raise."""
 
@@ -70,8 +82,8 @@ class RelayObserver(Protocol):
     def refused(self, terminal: str, code: str) -> None:
         """Take note that a connection of *terminal* was not taken."""
 
-    def exchanged(self, terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:
-        """Take note of one exchange: each step's name and status word, and the *seconds* of it all."""
+    def exchanged(self, terminal: str, mode: Mode, answers: Sequence[tuple[str, int]], times: Times) -> None:
+        """Take note of one exchange of a session for *mode*: each step's name and status word, and its *times*."""
 
 
 class Unobserved:
@@ -86,5 +98,5 @@ class Unobserved:
     def refused(self, terminal: str, code: str) -> None:
         """Do nothing."""
 
-    def exchanged(self, terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:
+    def exchanged(self, terminal: str, mode: Mode, answers: Sequence[tuple[str, int]], times: Times) -> None:
         """Do nothing."""

@@ -74,7 +74,19 @@ class Place:
 class Session:
     """One conversation with the card at *place*, announced by *start*."""
 
-    __slots__ = ("answer", "asked", "card", "error", "insertion", "next", "phase", "place", "start")
+    __slots__ = (
+        "answer",
+        "answered",
+        "asked",
+        "card",
+        "error",
+        "insertion",
+        "next",
+        "phase",
+        "place",
+        "start",
+        "waited",
+    )
 
     def __init__(self, start: Start, place: Place) -> None:
         self.start, self.place = start, place
@@ -85,6 +97,10 @@ class Session:
         self.answer: asyncio.Future[tuple[Response, ...]] | None = None
         self.card: asyncio.Future[None] | None = None
         self.error: ApplianceError | None = None
+        self.answered: float | None = None
+        """When the last answer came, by `time.monotonic`."""
+        self.waited: float | None = None
+        """Seconds from the answer before to the scenario that was sent last: how long the card waited for us."""
         if place.state is CardState.PRESENT:
             self.bind()
 

@@ -206,6 +206,8 @@ class Relay:
     def _connected(self, alias: str, terminal: _Terminal, hello: Hello, line: Line) -> Connection:
         if self._draining:
             raise TerminalsFull("the appliance is about to stop")
+        if self._terminals.get(alias) is not terminal:
+            raise TerminalLost("the terminal was forgotten before it introduced itself")
         self._let_go(terminal, CloseCode.REPLACED, "the terminal has connected again")
         connection = Connection(
             alias,
@@ -311,8 +313,8 @@ class Relay:
                 connection,
                 session,
                 lambda exchange: progress(Stage.of(exchange)),
-                lambda exchange, answers, seconds: self._observer.exchanged(
-                    connection.alias, _statuses(exchange, answers), seconds
+                lambda exchange, answers, times: self._observer.exchanged(
+                    connection.alias, work.mode, _statuses(exchange, answers), times
                 ),
             )
         except ApplianceError as error:

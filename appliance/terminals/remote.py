@@ -22,6 +22,7 @@ from appliance.errors import (
     TerminalProtocolViolated,
 )
 from appliance.terminals import messages, scenarios
+from appliance.terminals.desks import Times
 from appliance.terminals.messages import (
     Abort,
     ApplianceProblem,
@@ -106,13 +107,14 @@ class Connection:
         """
         if self.lost is not None:
             return
+        heard = time.monotonic()
         said = messages.decode_from_terminal(frame)
         match said:
             case Card():
                 self.unasked()
                 self._card(said)
             case Responses():
-                self._responses(said)
+                self._responses(said, heard)
             case TerminalProblem():
                 self._problem(said)
             case Abort():
@@ -150,7 +152,7 @@ class Connection:
                     self.end(session, CardRemoved("the card left the reader before it was asked"))
         place.look(self._clock())
 
-    def _responses(self, said: Responses) -> None:
+    def _responses(self, said: Responses, heard: float) -> None:
         session = self._known(said.session)
         late = session.phase is Phase.LATE
         session.move(Move.RESPONSES)
@@ -160,6 +162,7 @@ class Connection:
             return
         answers = scenarios.answers_of(session.asked, said)
         session.place.stuck = False
+        session.answered = heard
         if session.answer is not None and not session.answer.done():
             session.answer.set_result(answers)
 
@@ -228,6 +231,8 @@ class Connection:
         waited: asyncio.Future[tuple[Response, ...]] = asyncio.get_running_loop().create_future()
         session.answer = waited
         self._post(request)
+        if session.answered is not None:
+            session.waited = time.monotonic() - session.answered
         try:
             async with asyncio.timeout(seconds + self.terms.lag):
                 return await waited
@@ -302,7 +307,7 @@ class RemoteCard:
         connection: Connection,
         session: Session,
         telling: Callable[[Exchange], None],
-        told: Callable[[Exchange, Sequence[Response], float], None],
+        told: Callable[[Exchange, Sequence[Response], Times], None],
     ) -> None:
         self._connection, self._session, self._telling, self._told = connection, session, telling, told
 
@@ -311,10 +316,12 @@ class RemoteCard:
         self._telling(exchange)
         began = time.monotonic()
         answers: tuple[Response, ...] = ()
+        waited: float | None = None
         for part in scenarios.batches(exchange):
             answered = await self._connection.ask(self._session, part)
+            waited = waited if answers else self._session.waited
             answers += answered
             if not scenarios.ran_through(part, answered):
                 break
-        self._told(exchange, answers, time.monotonic() - began)
+        self._told(exchange, answers, Times(time.monotonic() - began, waited))
         return answers

@@ -48,7 +48,7 @@ from appliance.simulator.keys import sign_message
 from appliance.simulator.people import AOBA, Person, made_up
 from appliance.simulator.pki import Hierarchy
 from appliance.terminals import messages, scenarios
-from appliance.terminals.desks import Stage
+from appliance.terminals.desks import Stage, Times
 from appliance.terminals.messages import (
     LARGEST_FRAME,
     Abort,
@@ -108,6 +108,7 @@ class Seen:
 
     told: list[tuple[str, ...]] = field(default_factory=list)
     answers: list[tuple[str, int]] = field(default_factory=list)
+    waited: list[tuple[Mode, float | None]] = field(default_factory=list)
 
     def connected(self, terminal: str) -> None:
         """Take note."""
@@ -121,10 +122,11 @@ class Seen:
         """Take note."""
         self.told.append(("refused", terminal, code))
 
-    def exchanged(self, _terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:
+    def exchanged(self, _terminal: str, mode: Mode, answers: Sequence[tuple[str, int]], times: Times) -> None:
         """Take note."""
-        assert seconds > 0
+        assert times.seconds > 0
         self.answers += answers
+        self.waited.append((mode, times.waited))
 
 
 def relay(terms: Terms | None = None, **options: object) -> Relay:
@@ -179,6 +181,10 @@ async def test_a_pinless_authentication_takes_two_round_trips(
     assert heard == {"Start": 1, "Scenario": 2, "Result": 1}
     assert stages == [Stage.TALKING, Stage.TALKING]
     assert ("sign", 0x9000) in seen.answers
+    (_, first), (mode, waited) = seen.waited
+    assert (first, mode) == (None, Mode.PINLESS)
+    assert waited is not None
+    assert waited > 0
     assert seen.told[0] == ("connected", "t1")
     assert [told[:2] for told in seen.told] == [("connected", "t1"), ("disconnected", "t1")]
 
@@ -799,6 +805,16 @@ async def test_new_settings_reach_terminals_when_they_are_free() -> None:
         assert {one.desk for one in there.relay.status()} == {"t1.r1", "t2.r1"}
         welcome = await (await there.connect()).introduced(hello())
         assert (welcome.heartbeat_ms, welcome.issuer) == (7000, "https://new.test")
+
+
+async def test_a_terminal_that_is_forgotten_before_it_introduces_itself_gets_no_desk() -> None:
+    """Who was let in by the old settings, and is slow to speak, is let go like those who had spoken."""
+    async with served(relay()) as there:
+        slow = await there.connect()
+        there.relay.retain(set())
+        await slow.say(hello())
+        assert await slow.closed() == CloseCode.DONE
+        assert there.relay.status() == ()
 
 
 # --- fuzz ---------------------------------------------------------------------------------------------------

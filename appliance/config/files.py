@@ -1,0 +1,45 @@
+"""Reading the files that settings are in, or that settings name: of bounded size, and secrets only where none else can."""
+
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from appliance import credentials
+from appliance.errors import ConfigInvalid
+
+T = TypeVar("T")
+
+_LARGEST_FILE: Final = 1 << 20
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the content of the secret file at *path*; raise ConfigInvalid if others can read it."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+    if credentials.open_to_others(path, status):
+        raise ConfigInvalid(f"{path} can be read by others than its owner: chmod 600")
+    return read_bounded(path)
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return what *path* holds, or raise ConfigInvalid: absent, unreadable, or too large to be meant."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > _LARGEST_FILE:
+        raise ConfigInvalid(f"{path} is larger than {_LARGEST_FILE} bytes")
+    return content
+
+
+def decoded(path: Path, kind: type[T]) -> T:
+    """Return the *kind* of settings that the TOML file at *path* holds, or raise ConfigInvalid naming what is wrong."""
+    content = read_bounded(path)
+    try:
+        return msgspec.toml.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path}: {error}") from error
