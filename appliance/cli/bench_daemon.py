@@ -14,7 +14,7 @@ from appliance.cli.daemon_bench.measures import QUICK, Plan, measure
 from appliance.cli.daemon_bench.report import Bare, Idle, Part, Report, Row
 from appliance.hsm.bench import Goal
 
-_WIDTH = 130
+_WIDTH = 160
 
 
 @click.command()
@@ -64,9 +64,11 @@ def _show(report: Report) -> None:
     console.print(_bare(report.bare))
     console.print(_rows(report.rows))
     console.print(
-        "Times in ms. CPU is of all our processes for one authentication. Challenge is from sending the card's"
+        "Times in ms. CPU is of all our processes for one authentication. Card is how long the card waited for the"
     )
-    console.print("challenge to having the signed answer, whole from a reception's request to its token.\n")
+    console.print(
+        "appliance's signature, challenge the same seen from the terminal, whole from a reception's request to its token.\n"
+    )
     console.print(_parts(report.parts))
     console.print(_idle(report.idle))
     for goal in report.goals:
@@ -82,7 +84,7 @@ def _bare(bare: Bare) -> str:
 
 def _rows(rows: Sequence[Row]) -> Table:
     table = _table(
-        "workers", "callers", "asked/s", "done/s", "CPU", "of bare", "challenge p50", "p99", "whole p50", "p99",
+        "workers", "callers", "asked/s", "done/s", "CPU", "of bare", "card p50", "p99", "challenge p50", "p99", "whole p50", "p99",
         "refused", "in p50", "p99", "trips", "frames",
     )  # fmt: skip
     for row in rows:
@@ -93,6 +95,8 @@ def _rows(rows: Sequence[Row]) -> Table:
             f"{row.per_second:,.0f}",
             f"{row.processor:.2f}",
             f"{row.of_bare:.2f}",
+            f"{row.waited_p50:.1f}",
+            f"{row.waited_p99:.1f}",
             f"{row.answered_p50:.1f}",
             f"{row.answered_p99:.1f}",
             f"{row.whole_p50:.1f}",

@@ -56,15 +56,17 @@ Progress = Callable[[str], None]
 
 @dataclass(slots=True)
 class Measured:
-    """The slots of one row, with what the daemon used in each, and that beside the bare slots around it."""
+    """The slots of one row: how long cards *waited*, what the daemon used in each, and that beside the bare slots around it."""
 
     shown: list[Shown] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
     used: list[Used] = field(default_factory=list)
     of_bare: list[float] = field(default_factory=list)
 
     def row(self, workers: int, callers: int, rate: float | None) -> Row:
         """Return the line of the table."""
         answered = sorted(one for shown in self.shown for one in shown.answered)
+        waited = sorted(self.waited)
         whole = sorted(one for shown in self.shown for one in shown.whole)
         refused = sorted(one for shown in self.shown for one in shown.refused)
         outcomes: Counter[str] = Counter()
@@ -79,6 +81,8 @@ class Measured:
             per_second=statistics.median(len(one.whole) / one.seconds for one in self.shown),
             processor=1000 * sum(one.total for one in self.used) / count,
             of_bare=statistics.median(self.of_bare),
+            waited_p50=_percentile(waited, 50),
+            waited_p99=_percentile(waited, 99),
             answered_p50=_percentile(answered, 50),
             answered_p99=_percentile(answered, 99),
             whole_p50=_percentile(whole, 50),
@@ -103,9 +107,10 @@ class Bench:
         """Measure one row."""
         measured = Measured()
         for _ in range(self._plan.rounds):
-            before = used(self._node.pid)
+            before, waits = used(self._node.pid), len(self._node.waits())
             shown = self._load.turn(self._plan.seconds, callers, rate)
             spent = used(self._node.pid).since(before)
+            measured.waited += self._node.waits(waits)
             around = [self.bare[-1], self._bare_slot()]
             self.bare.append(around[-1])
             measured.shown.append(shown)

@@ -15,6 +15,7 @@ import msgspec
 
 from appliance.cli.daemon_bench.crowd import Connect, Shown, Turn
 from appliance.cli.daemon_bench.crowd import Site as Told
+from appliance.cli.daemon_bench.node import WAIT
 from appliance.cli.daemon_bench.site import Clinic
 from appliance.cli.stage import INSTITUTION_CODE
 from appliance.errors import HsmUnavailable
@@ -31,11 +32,17 @@ class Node:
 
     process: subprocess.Popen[bytes]
     profile: Path
+    waited: Path
 
     @property
     def pid(self) -> int:
         """Number of the process."""
         return self.process.pid
+
+    def waits(self, first: int = 0) -> list[float]:
+        """Return how long each card waited for the daemon between two exchanges, from wait number *first* on."""
+        written = self.waited.read_bytes()[first * WAIT.size :]
+        return [seconds for (seconds,) in WAIT.iter_unpack(written[: len(written) // WAIT.size * WAIT.size])]
 
     @contextlib.contextmanager
     def profiled(self, seconds: dict[str, float]) -> Iterator[None]:
@@ -54,12 +61,14 @@ class Node:
 def running(clinic: Clinic, name: str, *, workers: int, at_once: int) -> Iterator[Node]:
     """Give a daemon at *clinic* that is ready, under a configuration called *name*."""
     file = clinic.configured(name, workers=workers, at_once=at_once)
-    profile, log, notify = (clinic.folder / f"{name}.{kind}" for kind in ("profile", "log", "notify"))
+    profile, waited, log, notify = (
+        clinic.folder / f"{name}.{kind}" for kind in ("profile", "waited", "log", "notify")
+    )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, log.open("wb") as written:
         told.bind(str(notify))
         told.settimeout(_SECONDS)
         process = subprocess.Popen(
-            (*_NODE, str(file), str(profile)),
+            (*_NODE, str(file), str(profile), str(waited)),
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=written,
@@ -68,7 +77,7 @@ def running(clinic: Clinic, name: str, *, workers: int, at_once: int) -> Iterato
         )
         try:
             _until_ready(told, process, log)
-            yield Node(process, profile)
+            yield Node(process, profile, waited)
         finally:
             process.terminate()
             try:

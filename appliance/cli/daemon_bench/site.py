@@ -2,10 +2,11 @@
 
 import re
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 from appliance.cli import site
@@ -19,11 +20,17 @@ _MOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Clinic:
-    """A site in *folder*, whose daemon listens on *port*, with *terminals* called `t0`, `t1`, …."""
+    """
+    A site in *folder*, whose daemon listens on *port*, with *terminals* called `t0`, `t1`, ….
+
+    *module* is a PKCS#11 module to be used in SoftHSM's place, on the same token, with *environment* besides SoftHSM's.
+    """
 
     folder: Path
     port: int
     terminals: int
+    module: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def build(cls, folder: Path, terminals: int) -> Self:
@@ -64,9 +71,11 @@ class Clinic:
             ("authentications = 256", f"authentications = {at_once}"),
             ('role = "reception"', f'role = "reception"\n{budget}'),
         ):
-            text, found = re.subn(rf"(?m)^{re.escape(old)}$", new, text)
-            if found != 1:
-                raise ValueError(f"the annotated configuration no longer has {old!r}")
+            text = _with(text, re.escape(old), new)
+        if self.module is not None:
+            text = _with(text, 'module = ".*"', f'module = "{self.module}"')
+            lines = (f'{name} = "{value}"' for name, value in self.environment.items())
+            text = _with(text, re.escape("[hsm.environment]"), "\n".join(("[hsm.environment]", *lines)))
         peers = (
             f'[[peer]]\nalias = "t{number}"\nrole = "terminal"\ncertificate_name = "t{number}.bench.example"\n'
             'face_device = "kiosk-1"\n'
@@ -75,6 +84,14 @@ class Clinic:
         file = self.folder / f"{name}.toml"
         file.write_text("\n".join((text, *peers)), "utf-8")
         return file
+
+
+def _with(text: str, old: str, new: str) -> str:
+    """Return *text* with *new* in place of each line that matches *old*; there is one at least."""
+    text, found = re.subn(rf"(?m)^{old}$", lambda _: new, text)
+    if not found:
+        raise ValueError(f"the annotated configuration no longer has {old!r}")
+    return text
 
 
 def desks(numbers: Sequence[int]) -> list[str]:
