@@ -114,14 +114,21 @@ class CheckMethod(StrEnum):
     FACE = "face"
     VISUAL = "visual"
     PIN = "pin"
+    NONE_EMERGENCY = "none_emergency"
+    """Nobody could: the patient is unconscious. Two operators have opened a window for that (`emergency`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityCheck:
-    """That somebody or something made sure the card is its holder's: *by* a device's or operator's alias."""
+    """
+    That somebody or something made sure the card is its holder's: *by* a device's or operator's alias.
+
+    Where nobody could, *by* is the emergency window that lets this pass, and *reason* the one it was opened for.
+    """
 
     method: CheckMethod
     by: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

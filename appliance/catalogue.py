@@ -64,6 +64,8 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     errors: dict[str, ErrorText]
     story: dict[str, Text] = {}
+    page: dict[str, Text] = {}
+    """What the pages in the browser say. A word in braces stands for a value that the page puts there."""
 
 
 @cache

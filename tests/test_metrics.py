@@ -5,9 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics import MetricWrapperBase
 
 from appliance.authentication import CheckMethod
 from appliance.card import jpki
@@ -21,6 +19,9 @@ from appliance.hsm.health import WorkerState
 from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import KeyLabel
 from appliance.metrics import AUTHENTICATED, STEPS, Metrics, transport_of
+from appliance.metrics.labels import TALKS
+from appliance.metrics.page import page
+from appliance.terminals import messages
 from appliance.trust.revocation import Method
 
 CONVENTIONS = """
@@ -30,8 +31,8 @@ jpki_hsm_sign_execution_seconds{hsm,key}  jpki_hsm_sign_queue_seconds{hsm}
 jpki_hsm_errors_total{hsm,ckr,class}  jpki_hsm_recoveries_total{hsm,rung,result}  jpki_hsm_workers{hsm,state}
 jpki_hsm_canary_timestamp_seconds{hsm,key}  jpki_hsm_breaker_open{hsm}  jpki_hsm_pin_tries_low{hsm}
 jpki_authentications_total{mode,outcome,transport,identity_check}  jpki_authentication_seconds{phase}
-jpki_authentications_in_flight{}  jpki_holder_certificates_ending_total{within_days}
-jpki_card_step_seconds{step,transport}  jpki_card_status_total{step,status}
+jpki_authentications_in_flight{}  jpki_authentications_allowed{}  jpki_holder_certificates_ending_total{within_days}
+jpki_card_step_seconds{step,transport}  jpki_card_status_total{step,status}  jpki_card_waited_seconds{mode}
 jpki_terminal_connected{terminal}  jpki_reader_up{reader}  jpki_pcsc_poll_timestamp_seconds{}
 jpki_certificate_not_after_timestamp_seconds{certificate}  jpki_crl_next_update_timestamp_seconds{issuer}
 jpki_revocation_checks_total{method,result}
@@ -54,19 +55,32 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_every_metric_of_the_conventions_is_registered_with_its_labels(metrics: Metrics) -> None:
-    """Dashboards and alerts name these, and nothing else."""
+def test_every_metric_of_the_conventions_is_registered_with_its_labels() -> None:
+    """Dashboards and alerts name these, by these labels."""
     wanted = {
         name: tuple(filter(None, labels.split(",")))
         for name, labels in re.findall(r"(jpki_\w+)\{([^}]*)\}", CONVENTIONS)
     }
-    ours = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
-    found = {
-        next(iter(one.describe())).name + ("_total" if isinstance(one, Counter) else ""): one._labelnames
-        for one in ours
-    }
-    assert found == {name: labels for name, labels in wanted.items() if name != "jpki_build_info"}
-    assert b"jpki_build_info{" in generate_latest(metrics.registry)
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| (.*?) \|", page(), re.MULTILINE)
+    found = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    assert wanted.items() <= found.items()
+
+
+def test_every_metric_is_told_on_its_page(metrics: Metrics) -> None:
+    """The page was made from what is registered: `make docs` makes it anew."""
+    told = page()
+    assert Path(__file__).parents[1].joinpath("docs", "metrics.md").read_text("utf-8") == told
+    for family in metrics.registry.collect():
+        assert f"| `{family.name}" in told or family.name.startswith("process_")
+
+
+def test_every_metric_has_a_unit_and_an_explanation(metrics: Metrics) -> None:
+    """Times are in seconds; no counter counts under a name that does not say so."""
+    for family in metrics.registry.collect():
+        assert family.documentation.endswith(".") or family.name.startswith("process_")
+        assert not re.search(r"_(ms|millis\w*|minutes|hours|count|left)$", family.name)
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
 
 
 def test_counters_begin_at_zero(metrics: Metrics) -> None:
@@ -81,6 +95,64 @@ def test_counters_begin_at_zero(metrics: Metrics) -> None:
     assert value(metrics, "jpki_hsm_recoveries_total", hsm="hsm-1", rung="new-session", result="healed") == 0
     assert value(metrics, "jpki_holder_certificates_ending_total", within_days="30") == 0
     assert value(metrics, "jpki_ledger_failures_total", sink="store") == 0
+
+
+def test_failures_begin_at_zero_too(metrics: Metrics) -> None:
+    """An alert on a rise hears of the first one, whatever the HSM and whatever a card answers."""
+    name, hsm = "jpki_hsm_errors_total", "hsm-1"
+    for ckr, error_class in (
+        ("institution_key_mismatch", "permanent"),
+        ("hsm_key_absent", "permanent"),
+        ("other", "auth"),
+    ):
+        assert value(metrics, name, hsm=hsm, ckr=ckr, **{"class": error_class}) == 0
+    assert value(metrics, "jpki_card_status_total", step="select-anchor", status="6a82") == 0
+    labels = {"mode": "pinless", "transport": "local", "identity_check": "none"}
+    assert value(metrics, "jpki_authentications_total", outcome="card_absent", **labels) == 0
+    assert value(metrics, "jpki_eligibility_questions_total", outcome="eligibility_timeout") == 0
+
+
+def test_what_is_configured_no_longer_is_not_told_of_any_more(metrics: Metrics) -> None:
+    """An HSM, a terminal or a certificate that was taken out of the configuration does not stay down for ever."""
+    metrics.configured(("hsm-1", "hsm-2"), ("ward-1", "ward-2"))
+    metrics.hsm_up.labels("hsm-2").set(0)
+    metrics.pin_tries_low("hsm-2")
+    metrics.terminal("ward-2", is_connected=True)
+    metrics.trust.certificate("responder-client", 1.0)
+    metrics.configured(("hsm-1",), ("ward-1",))
+    for name, labels in (
+        ("jpki_hsm_up", {"hsm": "hsm-2"}),
+        ("jpki_hsm_workers", {"hsm": "hsm-2", "state": "ready"}),
+        ("jpki_hsm_breaker_open", {"hsm": "hsm-2"}),
+        ("jpki_hsm_pin_tries_low", {"hsm": "hsm-2"}),
+        ("jpki_terminal_connected", {"terminal": "ward-2"}),
+        ("jpki_certificate_not_after_timestamp_seconds", {"certificate": "responder-client"}),
+    ):
+        assert value(metrics, name, **labels) is None, name
+    # Its connection ends after that.
+    metrics.terminal("ward-2", is_connected=False)
+    assert value(metrics, "jpki_terminal_connected", terminal="ward-2") is None
+    assert value(metrics, "jpki_terminal_connected", terminal="ward-1") == 0
+
+
+def test_a_terminal_stays_connected_where_others_come_and_go(metrics: Metrics) -> None:
+    """What is still configured keeps its state."""
+    metrics.configured(("hsm-1",), ("ward-1",))
+    metrics.terminal("ward-1", is_connected=True)
+    metrics.pin_tries_low("hsm-1")
+    metrics.configured(("hsm-1",), ("ward-1", "ward-2"))
+    assert value(metrics, "jpki_terminal_connected", terminal="ward-1") == 1
+    assert value(metrics, "jpki_terminal_connected", terminal="ward-2") == 0
+    assert value(metrics, "jpki_hsm_pin_tries_low", hsm="hsm-1") == 1
+
+
+def test_questions_to_the_eligibility_service_are_counted(metrics: Metrics) -> None:
+    """By what became of them, and how long it took; what nobody knows is other."""
+    metrics.eligibility.asked("answered", 0.4)
+    metrics.eligibility.asked("something-of-a-connector", 1.0)
+    name = "jpki_eligibility_questions_total"
+    assert (value(metrics, name, outcome="answered"), value(metrics, name, outcome="other")) == (1, 1)
+    assert value(metrics, "jpki_eligibility_seconds_sum") == 1.4
 
 
 def test_what_the_hsm_does_is_counted(metrics: Metrics) -> None:
@@ -111,7 +183,7 @@ def test_what_comes_from_outside_makes_no_label(metrics: Metrics) -> None:
         metrics.answered(f"step-{number}", number)
         metrics.step(f"step-{number}", "local", 0.1)
         metrics.authenticated(Mode.PIN, f"code-{number}", "local", CheckMethod.PIN)
-        metrics.revocation_checked(Method.OCSP, f"result-{number}")
+        metrics.trust.revocation_checked(Method.OCSP, f"result-{number}")
     after = generate_latest(metrics.registry).count(b"\n")
     assert after - before <= 4
     assert value(metrics, "jpki_card_status_total", step="other", status="other") == 256
@@ -146,6 +218,11 @@ def test_every_step_of_every_dialogue_is_known() -> None:
     )
 
 
+def test_whatever_a_session_is_for_has_its_label() -> None:
+    """The metrics name what sessions with terminals are for as the protocol does."""
+    assert set(TALKS) == {mode.value for mode in messages.Mode}
+
+
 def test_certificates_that_end_soon_are_counted_once_for_each_horizon(metrics: Metrics) -> None:
     """Within 30 days is within 90 days, too. Nothing says whose it is."""
     for days in (10, 60, 400):
@@ -162,7 +239,7 @@ def test_refusals_are_codes(metrics: Metrics) -> None:
         for sample in metric.samples
         if sample.name == "jpki_authentications_total"
     ]
-    assert set(samples) - {"authenticated", "cancelled"} <= set(BY_CODE)
+    assert set(samples) - {"authenticated", "cancelled", "other"} <= set(BY_CODE)
 
 
 def test_a_desk_says_how_its_card_is_spoken_to() -> None:

@@ -12,7 +12,7 @@ from appliance.catalogue import Language
 from appliance.client.address import Address, Network, Socket
 from appliance.client.answers import Desk, Front, Problem
 from appliance.client.blocking import authenticate
-from appliance.client.checks import FaceCheck, IdentityCheck, Printed, VisualCheck
+from appliance.client.checks import EmergencyCheck, FaceCheck, IdentityCheck, Printed, VisualCheck
 from appliance.client.client import Client, Mode, Options
 from appliance.client.refused import Refused, Told, told
 from appliance.client.result import Claims, Result
@@ -38,6 +38,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Desk",
+    "EmergencyCheck",
     "FaceCheck",
     "Front",
     "IdentityCheck",

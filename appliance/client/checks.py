@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, TypeAlias
 
 from appliance.client.answers import Front
+from appliance.client.result import NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +66,23 @@ class VisualCheck:
         return {"identity_check": self.claimed, "front": front}
 
 
-IdentityCheck: TypeAlias = FaceCheck | VisualCheck
+@dataclass(frozen=True, slots=True)
+class EmergencyCheck:
+    """
+    Nobody can compare anything: the patient is unconscious, and two operators have opened a window for that.
+
+    Without one the appliance refuses with `emergency_closed`. The result says that nobody has checked (`Claims.is_unchecked`).
+    """
+
+    @property
+    def claimed(self) -> dict[str, str]:
+        """What the token has to state."""
+        return {"method": NOBODY}
+
+    @property
+    def ordered(self) -> dict[str, Any]:
+        """The members of an order."""
+        return {"identity_check": self.claimed}
+
+
+IdentityCheck: TypeAlias = FaceCheck | VisualCheck | EmergencyCheck

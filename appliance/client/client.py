@@ -23,7 +23,7 @@ from appliance.client.answers import Desk, Desks, Front, Job, Shown, decoded
 from appliance.client.checks import IdentityCheck, VisualCheck
 from appliance.client.exchange import Ask, Deadline, Exchange
 from appliance.client.refused import Refused
-from appliance.client.result import Keys, Question, Result, require_evidence, verify
+from appliance.client.result import Question, Result, require_evidence, verify
 from appliance.errors import (
     ApplianceAnswerInvalid,
     ApplianceError,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from appliance.errors import ApplianceError, HsmError, RevocationUnavailable
 from appliance.gateway import condition as shown
 from appliance.gateway.condition import CertificateEnd, Condition
 from appliance.hsm.health import HsmHealth, HsmState
+from appliance.metrics import Metrics
 from appliance.revocation.index import Edition, Listing
 from appliance.revocation.lists import ListSource
 from appliance.trust.revocation import Scope
@@ -49,7 +50,7 @@ class Conditions:
     def now(self) -> Condition:
         """Return how it is."""
         appliance = self.appliance
-        health = appliance.pool.health()
+        health, synchronised = appliance.pool.health(), clock_synchronised()
         return Condition(
             version=__version__,
             time=datetime.now(UTC),
@@ -60,6 +61,7 @@ class Conditions:
             ledger=self._ledger(),
             revocation=self._revocation(),
             certificates=self._certificates(),
+            clock_synchronised=None if isnan(synchronised) else bool(synchronised),
             authentications=self.under_way(),
         )
 
@@ -79,13 +81,14 @@ class Conditions:
             )
         )
         metrics.in_flight.set(self.under_way())
+        metrics.allowed.set(appliance.configuration.settings.gateway.authentications)
         for reader in appliance.readers.status():
             metrics.reader_up.labels(reader.reader).set(reader.up)
         metrics.pcsc_polled.set(appliance.readers.view.polled_at)
         for certificate in self._certificates():
-            metrics.not_after.labels(certificate.name).set(certificate.not_after)
+            metrics.trust.certificate(certificate.name, certificate.not_after)
         for name, (_edition, first, _last) in self._known_lists().items():
-            metrics.crl_next_update.labels(name).set(0 if first is None else first.next_update.timestamp())
+            metrics.trust.lists(name, None if first is None else first.next_update)
         self._count_ledger()
         metrics.clock_synchronised.set(clock_synchronised())
 
@@ -99,9 +102,9 @@ class Conditions:
             self.appliance.metrics.hsm_info.labels(alias, *told).set(1)
 
     def forget(self) -> None:
-        """Ask the HSMs again what they are: others may be configured now."""
+        """Ask the HSMs again what they are, and tell nothing of those who have gone: others may be configured now."""
         self._told.clear()
-        self.appliance.metrics.hsm_info.clear()
+        configured(self.appliance.configuration, self.appliance.metrics)
 
     def _certificates(self) -> tuple[CertificateEnd, ...]:
         """Return when the certificates end that are in use: those that were read with the configuration."""
@@ -121,12 +124,20 @@ class Conditions:
 
     def _ledger(self) -> shown.Ledger:
         keeper = self.appliance.ledger
+        code, age = self.vigil.ledger_code or _forbidden(keeper.permit), keeper.copies.age
         return shown.Ledger(
             origin=keeper.log.origin,
-            usable=self.vigil.ledger_writes and _permits(keeper.permit),
+            usable=code is None,
+            code=code,
             size=keeper.log.size,
             checkpoint_size=None if keeper.newest is None else keeper.newest.size,
             failures=dict(keeper.failures),
+            copies=shown.Copies(
+                place=keeper.copies.has_place,
+                covered=keeper.copies.covered,
+                at=None if age is None else time.time() - age,
+                waiting=keeper.copies.waiting,
+            ),
         )
 
     def _revocation(self) -> shown.Revocation:
@@ -143,6 +154,7 @@ class Conditions:
             sources=settings.sources,
             this_update=None if first is None else first.this_update.timestamp(),
             next_update=None if first is None else first.next_update.timestamp(),
+            longest_age_hours=settings.longest_age_hours,
         )
 
     def _known_lists(self) -> dict[str, tuple[Edition, Listing | None, datetime | None]]:
@@ -167,12 +179,13 @@ class Conditions:
         return self._lists
 
 
-def _permits(permit: Callable[[], None]) -> bool:
+def _forbidden(permit: Callable[[], None]) -> str | None:
+    """Return the code of why nothing may be written; None where it may."""
     try:
         permit()
-    except ApplianceError:
-        return False
-    return True
+    except ApplianceError as error:
+        return error.code
+    return None
 
 
 def _hsm(one: HsmHealth) -> shown.Hsm:
@@ -188,6 +201,15 @@ def _hsm(one: HsmHealth) -> shown.Hsm:
         breaker_open=one.breaker_open,
         last_failure=None if failure is None else shown.Failure(code=failure.code, at=failure.at),
         pin_marker=one.marker is not None,
+    )
+
+
+def configured(configuration: Configuration, metrics: Metrics) -> None:
+    """Have *metrics* know whom *configuration* names."""
+    settings = configuration.settings
+    metrics.configured(
+        (one.alias for one in settings.hsm.all),
+        (one.alias for one in settings.peer if one.role == "terminal"),
     )
 
 

@@ -10,23 +10,23 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from appliance.authentication import Card, CheckMethod
 from appliance.card.apdu import Response
 from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.card.jpki import Mode
 from appliance.config import ReaderSettings
+from appliance.daemon.endings import Endings
 from appliance.daemon.observed import ObservedCard
 from appliance.errors import ApplianceError, DeskUnknown
-from appliance.gateway.desks import DeskState, DeskStatus, Progress, Purpose, Stage, Work
-from appliance.metrics import CANCELLED, Metrics, transport_of
+from appliance.gateway.desks import SEPARATOR, DeskState, DeskStatus, Progress, Purpose, Stage, Work
+from appliance.metrics import CANCELLED, Metrics
 from appliance.terminals.readers import Readers, ReaderStatus
 from appliance.terminals.transport import Extended
 from appliance.terminals.view import Desk
 
 T = TypeVar("T")
-_SEPARATOR: Final = "."
 
 
 class Remote(Protocol):
@@ -122,8 +122,8 @@ class LocalDesks:
 class AllDesks:
     """Desks of this machine, and of *remote* terminals (`gateway.desks.Desks`)."""
 
-    def __init__(self, local: LocalDesks, remote: Remote, metrics: Metrics) -> None:
-        self._local, self._remote, self._metrics = local, remote, metrics
+    def __init__(self, local: LocalDesks, remote: Remote, metrics: Metrics, endings: Endings) -> None:
+        self._local, self._remote, self._metrics, self._endings = local, remote, metrics, endings
 
     def status(self) -> tuple[DeskStatus, ...]:
         """Return how the desks are, in the order of their names."""
@@ -147,7 +147,7 @@ class AllDesks:
             raise
 
     def _there(self, desk: str) -> Remote:
-        return self._remote if _SEPARATOR in desk else self._local
+        return self._remote if SEPARATOR in desk else self._local
 
     def _missed(self, desk: str, work: Work, error: BaseException) -> None:
         """Count what ended before there was a card. What comes after is counted where it is done."""
@@ -156,7 +156,7 @@ class AllDesks:
         outcome = error.code if isinstance(error, ApplianceError) else CANCELLED
         mode = Mode.PIN if work.purpose is Purpose.PIN else Mode.PINLESS
         check = {Purpose.PIN: CheckMethod.PIN, Purpose.VISUAL: CheckMethod.VISUAL}.get(work.purpose)
-        self._metrics.authenticated(mode, outcome, transport_of(desk), check)
+        self._endings.ended(desk, mode, check, outcome, None)
 
 
 @dataclass(frozen=True, slots=True)

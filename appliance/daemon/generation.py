@@ -19,8 +19,10 @@ from appliance.authentication import Authentication, Authenticator, Card, CheckM
 from appliance.card.jpki import Mode
 from appliance.chains import Chains
 from appliance.config import Configuration
+from appliance.daemon.endings import Endings
 from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key, spki
 from appliance.daemon.observed import (
+    ObservedEligibility,
     ObservedLedger,
     ObservedRevocation,
     ObservedSigner,
@@ -32,11 +34,11 @@ from appliance.eligibility.service import Answer, Question
 from appliance.errors import ApplianceError, ConfigInvalid, EligibilityNotConfigured
 from appliance.front_reading import FrontReader
 from appliance.gateway.token import ResultTokens, claims_of
-from appliance.hsm.messages import fingerprint
+from appliance.hsm.messages import Terms, fingerprint
 from appliance.hsm.pool import Pool
 from appliance.ledger.authentications import AuthenticationLedger
 from appliance.ledger.recorder import Recorder
-from appliance.metrics import AUTHENTICATED, CANCELLED, OTHER, Metrics, transport_of
+from appliance.metrics import AUTHENTICATED, CANCELLED, OTHER, Metrics
 from appliance.revocation.knowledge import knowledge
 from appliance.revocation.policy import Sources
 from appliance.trust.certificates import Anchors
@@ -50,6 +52,19 @@ class Lasting:
     pool: Pool
     recorder: Recorder
     metrics: Metrics
+    endings: Endings
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """The institution key in the *pool*, by the *terms* of one generation (`authentication.Signer`)."""
+
+    pool: Pool
+    terms: Terms
+
+    async def sign_challenge(self, challenge: bytes, key: str) -> bytes:
+        """Return the signature over *challenge* by the key of the fingerprint *key*."""
+        return await self.pool.sign_challenge(challenge, key, self.terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class Generation:
     configuration: Configuration
     authenticator: Authenticator
     tokens: ResultTokens
+    terms: Terms
     revocation: Sources
     eligibility: Eligibility | None = None
 
@@ -78,32 +94,35 @@ async def generation(configuration: Configuration, lasting: Lasting) -> AsyncIte
     anchors = Anchors.from_pem(configuration.read(name) for name in settings.trust.authorities)
     pseudonym_key = PseudonymKey(configuration.read_secret(settings.result.pseudonym_key_file))
     token_key = load_token_key(configuration)
+    profile, chains = load_profile(configuration), load_chains(configuration)
+    terms = Terms(
+        settings.result.issuer, settings.result.lifetime_seconds, profile.institution.challenge_length
+    )
     tokens = ResultTokens(
         issuer=settings.result.issuer,
         audience=settings.result.audience,
         lifetime=timedelta(seconds=settings.result.lifetime_seconds),
         public_key=token_key,
         pseudonym_key=pseudonym_key,
-        sign=partial(lasting.pool.sign_token, key=fingerprint(spki(token_key))),
+        sign=partial(lasting.pool.sign_token, key=fingerprint(spki(token_key)), terms=terms),
         new_id=uuid4,
     )
-    profile, chains = load_profile(configuration), load_chains(configuration)
     async with (
-        knowledge(configuration, anchors, metrics.revocation_checked) as revocation,
+        knowledge(configuration, anchors, metrics.trust.revocation_checked) as revocation,
         eligibility(configuration) as service,
     ):
         authenticator = Authenticator(
             profile,
             Chains(*chains),
             anchors,
-            ObservedSigner(lasting.pool, metrics),
+            ObservedSigner(_Signer(lasting.pool, terms), metrics),
             ObservedTokens(tokens, metrics),
             _now,
             secrets.token_bytes,
             ObservedRevocation(revocation, metrics),
             ObservedLedger(AuthenticationLedger(lasting.recorder, pseudonym_key, _now), metrics),
         )
-        yield Generation(configuration, authenticator, tokens, revocation, service)
+        yield Generation(configuration, authenticator, tokens, terms, revocation, service)
 
 
 @dataclass(slots=True)
@@ -183,7 +202,7 @@ class Generations:
         self, request: Request, card: Card, answered: Callable[[], None], compare: Compare | None = None
     ) -> tuple[Authentication, str]:
         """Return the result of *request* on *card*, and its token (`gateway.authentications.Authenticate`)."""
-        metrics, began, outcome = self._lasting.metrics, perf_counter(), OTHER
+        began, outcome = perf_counter(), OTHER
 
         async def compared(card: Card) -> None:
             nonlocal began
@@ -210,8 +229,9 @@ class Generations:
             check = CheckMethod.PIN if request.mode is Mode.PIN else None
             if request.identity_check is not None:
                 check = request.identity_check.method
-            metrics.authenticated(request.mode, outcome, transport_of(request.terminal), check)
-            metrics.phase("total", perf_counter() - began)
+            self._lasting.endings.ended(
+                request.terminal, request.mode, check, outcome, perf_counter() - began
+            )
 
     @property
     def is_configured(self) -> bool:
@@ -224,8 +244,15 @@ class Generations:
             if used.eligibility is None:
                 raise EligibilityNotConfigured("there is no eligibility service any more")
             said = claims_of(token)
-            question = Question(token, said["sub"], desk, request_id, said["institution_code"])
-            return await used.eligibility.ask(question)
+            question = Question(
+                token,
+                said["sub"],
+                desk,
+                request_id,
+                said["institution_code"],
+                said["identity_check"]["method"],
+            )
+            return await ObservedEligibility(used.eligibility, self._lasting.metrics).ask(question)
 
     async def close(self) -> None:
         """Give everything up, whoever uses it."""

@@ -5,8 +5,10 @@ The sockets on which requests come in: our own, or those that systemd hands over
     network   TCP with TLS 1.3; without a client certificate nobody is heard
     metrics   TCP on this machine
 
-A TLS context cannot be told to forget a certificate. After a reload the same listening socket therefore gets a new
-server with a new context, and connections that are there stay with theirs.
+A TLS context cannot be told to forget a certificate, so a reload makes a new one, for handshakes that begin after it.
+Connections that are there stay, unless they rest on a CA that was taken away. Those end at once, with what is under way
+on them: a CA is taken away because its clients have others by now, and lose at most one attempt, or because it cannot
+be trusted, and then no result may reach them any more.
 """
 
 import os
@@ -16,16 +18,18 @@ import stat
 from collections.abc import Iterable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from appliance.config import Configuration, TlsSettings
 from appliance.errors import ConfigInvalid
-from appliance.gateway.connections import Runner, SecureSite
+from appliance.gateway.authorities import Authorities
+from appliance.gateway.connections import Connection, Runner, SecureSite
+from appliance.gateway.peers import Directory
 
 _FIRST: Final = 3
 """SD_LISTEN_FDS_START."""
@@ -163,11 +167,16 @@ def tcp(address: str, port: int, key: str) -> socket.socket:
     return own
 
 
-def server_context(configuration: Configuration, tls: TlsSettings) -> ssl.SSLContext:
-    """Return how clients on the network are spoken to; raise ConfigInvalid where the files do not fit together."""
+def server_context(configuration: Configuration, tls: TlsSettings) -> tuple[ssl.SSLContext, Authorities]:
+    """
+    Return how clients on the network are spoken to, and what their certificates have to lead to.
+
+    Raises ConfigInvalid where the files do not fit together.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
+    authorities = Authorities.from_pem(configuration.read(tls.clients))
     # A pinned certificate is its own anchor, without its CA.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     # A ticket would let a client in later without showing that its certificate still counts.
@@ -182,24 +191,20 @@ def server_context(configuration: Configuration, tls: TlsSettings) -> ssl.SSLCon
         raise ConfigInvalid(
             "gateway.tls.certificate and gateway.tls.key_file are not a certificate and its key"
         ) from error
-    configuration.read(tls.clients)
-    try:
-        context.load_verify_locations(cafile=configuration.path(tls.clients))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigInvalid("gateway.tls.clients holds no PEM certificates") from error
-    _require_pins_sign_nobody(configuration, tls)
-    return context
+    # What the TLS library trusts is what was read, not what the file says a moment later.
+    context.load_verify_locations(cadata=authorities.der)
+    _require_pins_sign_nobody(configuration, authorities)
+    return context, authorities
 
 
-def _require_pins_sign_nobody(configuration: Configuration, tls: TlsSettings) -> None:
+def _require_pins_sign_nobody(configuration: Configuration, authorities: Authorities) -> None:
     """Raise ConfigInvalid where somebody who is pinned could make certificates for those who are known by a name."""
     peers = configuration.settings.peer
     if not any(one.certificate_name for one in peers):
         return
     pins = {one.certificate_sha256 for one in peers if one.certificate_sha256}
     try:
-        anchors = x509.load_pem_x509_certificates(configuration.read(tls.clients))
-        can = any(one.fingerprint(SHA256()).hex() in pins and _may_sign(one) for one in anchors)
+        can = any(digest.hex() in pins and _may_sign(one) for digest, one in authorities.certificates.items())
     except ValueError as error:
         raise ConfigInvalid("gateway.tls.clients holds no PEM certificates") from error
     if can:
@@ -222,40 +227,60 @@ def _no_passphrase() -> str:
 
 
 class Front:
-    """One application on several listening *sockets*; `replace` gives those of the network another TLS context."""
+    """One application on several listening sockets; after a reload, `renew` and `dismiss` end what does not count any more."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._network: list[socket.socket] = []
-        self._sites: list[web.BaseSite] = []
+        self._authorities = Authorities(())
+        self._sites: list[SecureSite] = []
 
     async def open_local(self, sockets: Iterable[socket.socket]) -> None:
         """Serve on *sockets* without TLS."""
         for one in sockets:
             await web.SockSite(self._runner, one, backlog=_BACKLOG).start()
 
-    async def open_network(self, sockets: Iterable[socket.socket], context: ssl.SSLContext) -> None:
-        """Serve on *sockets* with TLS."""
-        self._network += sockets
-        await self.replace(context)
+    async def open_network(
+        self, sockets: Iterable[socket.socket], context: ssl.SSLContext, authorities: Authorities
+    ) -> None:
+        """Serve on *sockets* with TLS by *context*, to clients whose certificates lead to *authorities*."""
+        self._authorities, self._runner.door.context = authorities, context
+        for one in sockets:
+            site = SecureSite(self._runner, one, context, backlog=_BACKLOG)
+            await site.start()
+            self._sites.append(site)
 
-    async def replace(self, context: ssl.SSLContext) -> None:
-        """Speak with *context* to whoever connects from now on; raise ConfigInvalid where all stays as it was."""
-        made: list[web.BaseSite] = []
-        try:
-            for one in self._network:
-                site = SecureSite(self._runner, one.dup(), context, backlog=_BACKLOG)
-                await site.start()
-                made.append(site)
-        except OSError as error:
-            for begun in made:
-                await begun.stop()
-            raise ConfigInvalid(f"gateway.tls: {error.strerror or error}") from error
-        old, self._sites = self._sites, made
-        for ended in old:
-            await ended.stop()
+    async def renew(self, context: ssl.SSLContext, authorities: Authorities) -> None:
+        """Shake hands by *context* from now on; end connections that rest on what is none of the *authorities* any more."""
+        is_less = authorities.lack(self._authorities)
+        self._authorities, door = authorities, self._runner.door
+        door.context, door.authorities = context, authorities if is_less else None
+        for site in self._sites:
+            site.doorstep.context = context
+
+        def rests_on_nothing(connection: Connection) -> bool:
+            shown = connection.certificate
+            return shown is not None and not authorities.vouch_for(shown)
+
+        if is_less:
+            await self._runner.end(rests_on_nothing, "authority-removed")
+
+    async def dismiss(self, before: Directory, directory: Directory) -> None:
+        """
+        End the connections of those who are not by *directory* who they were *before*, with requests that are under way.
+
+        Terminals' WebSockets are ended by `terminals.relay`, which tells them why.
+        """
+        now = datetime.now(UTC)
+        await self._runner.end(
+            lambda one: one.is_request and directory.is_another(before, one.credentials, now), "peer-removed"
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many have connected over the network and have not shown yet who they are."""
+        return sum(site.doorstep.waiting for site in self._sites)
 
     @property
     def ports(self) -> tuple[int, ...]:
         """The ports of the network."""
-        return tuple(one.getsockname()[1] for one in self._network)
+        return tuple(site.doorstep.listening.getsockname()[1] for site in self._sites)

@@ -4,6 +4,7 @@ The use case's adapters, each with a clock beside it: what they do is told to th
 Thin on purpose: they stand between every authentication and its card, its ledger and its keys.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -11,9 +12,11 @@ from time import perf_counter
 from appliance.authentication import Authentication, Card, Ledger, Reservation, Revocation, Signer, Tokens
 from appliance.card.apdu import Response
 from appliance.card.dialogue import Exchange
+from appliance.eligibility.asking import Eligibility
+from appliance.eligibility.service import Answer, Question
 from appliance.errors import ApplianceError, LedgerError
 from appliance.ledger.keeper import CheckpointSigner
-from appliance.metrics import Metrics
+from appliance.metrics import ANSWERED, CANCELLED, OTHER, Metrics
 from appliance.trust.certificates import HolderCertificate
 from appliance.trust.revocation import Standing
 
@@ -84,6 +87,31 @@ class ObservedRevocation:
             return await self.revocation.check(holder, now)
         finally:
             self.metrics.phase("revocation", perf_counter() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedEligibility:
+    """An eligibility *service* of which it is counted what becomes of questions to it."""
+
+    service: Eligibility
+    metrics: Metrics
+
+    async def ask(self, question: Question) -> Answer:
+        """Return the answer to *question*."""
+        began, outcome = perf_counter(), OTHER
+        try:
+            answer = await self.service.ask(question)
+            outcome = ANSWERED
+        except asyncio.CancelledError:
+            outcome = CANCELLED
+            raise
+        except ApplianceError as error:
+            outcome = error.code
+            raise
+        else:
+            return answer
+        finally:
+            self.metrics.eligibility.asked(outcome, perf_counter() - began)
 
 
 @dataclass(frozen=True, slots=True)

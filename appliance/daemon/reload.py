@@ -4,8 +4,9 @@ Reading the configuration again while requests are served (SIGHUP).
     1  read it, and look at everything that it names; what is wrong leaves all as it was
     2  make a new generation of institution, trust, revocation and result, beside the old one
     3  where the HSMs changed: new workers come up; both generations of keys are there
-    4  the new generation and the new peers count; authentications under way end with the old one, then its workers do
-    5  TLS: who connects from now on gets the new certificate
+    4  the new generation and the new peers count; who connects from now on gets the new certificate; who is no peer any
+       more, or rests on a CA that was taken away, is disconnected
+    5  authentications under way end with the old generation, then its workers do
 
 What lies at the ground cannot be changed under those who stand on it. It is named in the log, and counts from the next
 start on.
@@ -69,27 +70,31 @@ class Reload:
 
     async def _apply(self, new: Configuration) -> None:
         tls = new.settings.gateway.tls
-        context = None if tls is None else server_context(new, tls)
+        network = None if tls is None else server_context(new, tls)
         directory = directory_of(new)
         wanted = hsms(new)
         generations = self._appliance.generations
         async with generations.prepared(new) as take_over:
 
-            async def taken_over() -> None:
+            async def take_over_all() -> None:
+                before = self._reception.services.directory
                 take_over()
                 self._reception.change(generations.now, directory)
+                if network is not None:
+                    await self._front.renew(*network)
+                await self._front.dismiss(before, directory)
+
+            async def taken_over() -> None:
+                await take_over_all()
                 await generations.left(_LONGEST_AUTHENTICATION)
 
             if wanted == self._hsms:
-                take_over()
-                self._reception.change(generations.now, directory)
+                await take_over_all()
             else:
                 for one in wanted:
                     self._appliance.metrics.know_hsm(one.alias)
                 await self._appliance.pool.reconfigure(wanted, taken_over)
                 self._hsms = wanted
-        if context is not None:
-            await self._front.replace(context)
 
 
 def grounded(new: Settings, ground: Settings) -> tuple[Settings, list[str]]:

@@ -21,7 +21,7 @@ from appliance.gateway.services import PEER
 from appliance.hsm.messages import fingerprint
 from appliance.hsm.pool import Pool
 from appliance.metrics import EXCHANGE, Metrics
-from appliance.terminals.desks import Work
+from appliance.terminals.desks import Times, Work
 from appliance.terminals.messages import Mode
 from appliance.terminals.places import Terms
 from appliance.terminals.relay import Relay
@@ -36,7 +36,7 @@ class Remotes:
     """The desks of remote terminals (`daemon.desks.Remote`), and the resource at `PATH` where terminals connect."""
 
     def __init__(self, appliance: Appliance) -> None:
-        self._pool = appliance.pool
+        self._pool, self._generations = appliance.pool, appliance.generations
         now = appliance.now
         self._terms = _terms(now.configuration)
         self._signer = _signer(now, appliance.pool)
@@ -77,8 +77,10 @@ class Remotes:
     async def card(self, desk: str, work: desks.Work, progress: Progress) -> AsyncIterator[Card]:
         """Give the card at *desk* (`Relay.card`)."""
         told = Work(work.session, Mode(work.purpose.value))
-        async with self._relay.card(desk, told, lambda stage: progress(Stage(stage.value))) as card:
-            yield card
+        # Its terminal is told what the present generation's key signs, from the beginning on: that has to last.
+        with self._generations.use():
+            async with self._relay.card(desk, told, lambda stage: progress(Stage(stage.value))) as card:
+                yield card
 
     def change(self, generation: Generation) -> None:
         """Let go of terminals that are not the peers they were, and have all connect again where terms have changed."""
@@ -105,18 +107,20 @@ class _Counted:
 
     def connected(self, terminal: str) -> None:
         """Note that *terminal* is there."""
-        self._metrics.terminal_connected.labels(terminal).set(1)
+        self._metrics.terminal(terminal, is_connected=True)
 
     def disconnected(self, terminal: str, code: str | None) -> None:  # noqa: ARG002 - the relay has logged it
         """Note that *terminal* is gone."""
-        self._metrics.terminal_connected.labels(terminal).set(0)
+        self._metrics.terminal(terminal, is_connected=False)
 
     def refused(self, terminal: str, code: str) -> None:
         """Ignore: who is refused is not connected, and the gateway logs it."""
 
-    def exchanged(self, terminal: str, answers: Sequence[tuple[str, int]], seconds: float) -> None:  # noqa: ARG002
+    def exchanged(self, terminal: str, mode: Mode, answers: Sequence[tuple[str, int]], times: Times) -> None:  # noqa: ARG002
         """Note how long it took; the answers are counted where both kinds of cards come by."""
-        self._metrics.step(EXCHANGE, "remote", seconds)
+        self._metrics.step(EXCHANGE, "remote", times.seconds)
+        if times.waited is not None:
+            self._metrics.card_waited(mode, times.waited)
 
 
 def _terms(configuration: Configuration) -> Terms:
@@ -143,7 +147,7 @@ def _signer(generation: Generation, pool: Pool) -> ScenarioSigner | None:
     if not generation.configuration.settings.terminals.sign_scenarios:
         return None
     tokens = generation.tokens
-    sign = partial(pool.sign_scenario, key=fingerprint(spki(tokens.public_key)))
+    sign = partial(pool.sign_scenario, key=fingerprint(spki(tokens.public_key)), terms=generation.terms)
     return ScenarioSigner(tokens.issuer, tokens.public_key, sign, lambda: datetime.now(UTC))
 
 

@@ -23,7 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from appliance import __version__, config
 from appliance.config import Configuration, GatewaySettings
 from appliance.daemon.check import require_sound
-from appliance.daemon.condition import Conditions
+from appliance.daemon.condition import Conditions, configured
 from appliance.daemon.desks import ended
 from appliance.daemon.listeners import Front, Handed, UnixListener, handed_over, server_context, tcp
 from appliance.daemon.notify import Notifier
@@ -33,6 +33,7 @@ from appliance.daemon.vigil import Pulse, Vigil
 from appliance.daemon.wiring import Appliance, running
 from appliance.errors import RootRefused
 from appliance.gateway.connections import Limits, Runner
+from appliance.gateway.doorstep import Patience
 from appliance.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
@@ -47,10 +48,13 @@ def refuse_root() -> None:
 
 
 class Daemon:
-    """The appliance as a service, by the configuration in *file*; *environment* holds what systemd says."""
+    """The appliance as a service, by the configuration in *file*; *environment* holds what systemd says, *metrics* count."""
 
-    def __init__(self, file: Path, environment: MutableMapping[str, str]) -> None:
+    def __init__(
+        self, file: Path, environment: MutableMapping[str, str], metrics: Metrics | None = None
+    ) -> None:
         self._file = file
+        self._metrics = Metrics() if metrics is None else metrics
         self._environment = environment
         self._notifier = Notifier.from_environment(environment)
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +95,8 @@ class Daemon:
 
     async def _live(self, configuration: Configuration, handed: Handed) -> None:
         settings = configuration.settings
-        metrics = known(configuration)
+        metrics = self._metrics
+        know(metrics, configuration)
         pulse = Pulse(metrics)
         self._notifier.status("starting")
         async with running(configuration, metrics=metrics, observer=pulse, patient=True) as appliance:
@@ -107,7 +112,7 @@ class Daemon:
             async with (
                 reception(configuration, appliance, vigil) as desk,
                 counted(configuration, desk.conditions, metrics, handed),
-                opened(configuration, desk, handed) as front,
+                opened(configuration, desk, metrics, handed) as front,
             ):
                 watching = asyncio.create_task(vigil.run(), name="vigil")
                 self._is_ready = True
@@ -161,11 +166,10 @@ async def _drained(desk: Reception, settings: GatewaySettings) -> None:
     await asyncio.gather(desk.drain(settings.drain_seconds), asyncio.sleep(settings.notice_seconds))
 
 
-def known(configuration: Configuration) -> Metrics:
-    """Return the collectors for *configuration*, each with its labels."""
-    settings, metrics = configuration.settings, Metrics()
-    for hsm in settings.hsm.all:
-        metrics.know_hsm(hsm.alias)
+def know(metrics: Metrics, configuration: Configuration) -> None:
+    """Make the labels that *metrics* have by *configuration*, so that their series begin at 0."""
+    settings = configuration.settings
+    configured(configuration, metrics)
     places = [
         *(("directory",) if settings.ledger.copies else ()),
         *(("syslog",) if settings.ledger.syslog else ()),
@@ -173,31 +177,30 @@ def known(configuration: Configuration) -> Metrics:
     metrics.know_sinks([*places, *(one.key.split("+")[0] for one in settings.ledger.witness)])
     for reader in settings.reader:
         metrics.reader_up.labels(reader.alias)
-    for peer in settings.peer:
-        if peer.role == "terminal":
-            metrics.terminal_connected.labels(peer.alias)
-    return metrics
 
 
 @asynccontextmanager
-async def opened(configuration: Configuration, desk: Reception, handed: Handed) -> AsyncIterator[Front]:
+async def opened(
+    configuration: Configuration, desk: Reception, metrics: Metrics, handed: Handed
+) -> AsyncIterator[Front]:
     """Give the gateway's sockets, open; they close at the end, when answers that are being written are."""
     settings = configuration.settings.gateway
-    limits = Limits(connections=settings.connections)
-    runner = Runner(desk.application, limits, seconds=_CLOSING_SECONDS)
+    limits = Limits(connections=settings.connections, patience=Patience.for_room(settings.connections))
+    runner = Runner(desk.application, limits, seconds=_CLOSING_SECONDS, tell=metrics.connections.refused)
     await runner.setup()
     own: UnixListener | None = None
     try:
         front = Front(runner)
+        metrics.connections.look_up(lambda: runner.door.inside, lambda: front.waiting)
         if not handed.local and settings.socket is not None:
             own = UnixListener.open(configuration.path(settings.socket))
         await front.open_local([*handed.local, *(() if own is None else (own.socket,))])
         if settings.tls is not None:
-            context = server_context(configuration, settings.tls)
+            context, authorities = server_context(configuration, settings.tls)
             listening = handed.network or [
                 tcp(settings.tls.address, settings.tls.port, "gateway.tls.address")
             ]
-            await front.open_network(listening, context)
+            await front.open_network(listening, context, authorities)
             _LOG.info("listening ports=%s", ",".join(map(str, front.ports)))
         yield front
     finally:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from appliance.daemon.notify import Notifier
-from appliance.errors import LedgerError
+from appliance.errors import LedgerError, LedgerUnavailable
 from appliance.hsm.health import WorkerState
 from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import KeyLabel
@@ -94,8 +94,8 @@ class Vigil:
     notifier: Notifier
     canary_seconds: float
     sign_seconds: float
-    ledger_writes: bool = True
-    """Whether the ledger wrote when it was last tried."""
+    ledger_code: str | None = None
+    """Why the ledger did not write when it was last tried; None where it did."""
     _trouble: str | None = field(default=None)
 
     @property
@@ -135,13 +135,13 @@ class Vigil:
         try:
             await self.ledger.log.run(_write)
         except LedgerError as error:
-            self.ledger_writes = False
+            self.ledger_code = error.code
             return f"the ledger does not write: {error.code}"
         except Exception:  # noqa: BLE001 - a bug is no sign of life either
-            self.ledger_writes = False
+            self.ledger_code = LedgerUnavailable.code
             _LOG.exception("ledger cannot be tried")
             return "the ledger does not write"
-        self.ledger_writes = True
+        self.ledger_code = None
         return "the ledger is not kept any more" if self.keeping.done() else None
 
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from appliance.authentication import Authenticator
 from appliance.config import Configuration
 from appliance.daemon.desks import LocalDesks, ended, watched
+from appliance.daemon.endings import Endings
 from appliance.daemon.generation import Generation, Generations, Lasting
 from appliance.daemon.observed import ObservedCheckpoints
 from appliance.daemon.places import hsms
 from appliance.errors import EX_CONFIG, ConfigInvalid, HsmError
 from appliance.front_reading import FrontReader
+from appliance.gateway.day import Day
 from appliance.gateway.token import ResultTokens
 from appliance.hsm.observer import Observer
 from appliance.hsm.pool import Pool
@@ -46,6 +48,7 @@ class Appliance:
     readers: Readers
     local: LocalDesks
     metrics: Metrics
+    endings: Endings
 
     @property
     def now(self) -> Generation:
@@ -114,17 +117,17 @@ async def running(
         canary_seconds=settings.hsm.canary_seconds,
         observer=observer or metrics,
     )
-    readers = Readers(watched(settings.reader))
+    readers, endings = Readers(watched(settings.reader)), Endings(metrics, Day())
     async with (
         _started(pool, patient=patient),
         remembering(configuration, pool, metrics) as (ledger, keeping),
-        _begun(configuration, Lasting(pool, ledger.recorder, metrics)) as generations,
+        _begun(configuration, Lasting(pool, ledger.recorder, metrics, endings)) as generations,
         readers,
     ):
         local = LocalDesks(readers, settings.reader, metrics)
         following = asyncio.create_task(local.follow(), name="desks")
         try:
-            yield Appliance(generations, pool, ledger, keeping, readers, local, metrics)
+            yield Appliance(generations, pool, ledger, keeping, readers, local, metrics, endings)
         finally:
             await ended(following)
 

@@ -42,6 +42,8 @@ SUBJECT, INSTITUTION, DESK = (
     "urn:jpki-appliance:desk",
 )
 _ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+_PRIORITY: Final = "http://terminology.hl7.org/CodeSystem/processpriority"
+_NOBODY: Final = "none_emergency"
 _JAPAN: Final = timezone(timedelta(hours=9))
 _DEEPEST: Final = 32
 _MOST_VALUES: Final = 5_000
@@ -112,11 +114,17 @@ def models() -> Models:
 
 
 def request(question: Question, identity: UUID, now: datetime, insurer: Insurer | None) -> dict[str, Any]:
-    """Return the CoverageEligibilityRequest, called *identity*, that asks *question* for the day of *now* in Japan."""
+    """
+    Return the CoverageEligibilityRequest, called *identity*, that asks *question* for the day of *now* in Japan.
+
+    Where nobody could check the holder it is an emergency, and goes first; why is in the token.
+    """
+    urgent = question.identity_check == _NOBODY
     return {
         "resourceType": "CoverageEligibilityRequest",
         "identifier": [{"system": URN, "value": identity.urn}],
         "status": "active",
+        **({"priority": {"coding": [{"system": _PRIORITY, "code": "stat"}]}} if urgent else {}),
         "purpose": ["validation"],
         "patient": _by_identifier(SUBJECT, question.subject),
         "servicedDate": f"{now.astimezone(_JAPAN):%Y-%m-%d}",

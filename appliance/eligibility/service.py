@@ -37,6 +37,8 @@ class Question:
     """What to look for in our log. The caller may have chosen it, so nothing is told apart by it."""
     institution: str
     """The 機関コード: the claim `institution_code` of the token."""
+    identity_check: str = "unknown"
+    """How the holder was checked: `face`, `visual`, `pin`, or `none_emergency`, which is that nobody could."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ under the same code. A leaf exists only where a caller acts differently on it.
     ├── EligibilityError     the eligibility service, after a success: unavailable, late, refusing, lying
     ├── LedgerError          what is remembered: unavailable, contended, damaged, rolled back
     ├── CeremonyError        ceremony_plan_invalid, ceremony_refused, ceremony_unfinished, transcript_invalid
+    ├── EmergencyError       a window in which nobody checks holders is not opened
     ├── GatewayError         what is asked wrongly, too often, or by the wrong one; and what cannot be begun now
     ├── ClientError          who asks gets no answer that counts: unreachable, late, invalid, cancelled
     └── HandoverError        requests as files: refused, repeated, late, interrupted
@@ -92,6 +93,13 @@ from appliance.errors.eligibility import (
     EligibilityRefused,
     EligibilityTimeout,
     EligibilityUnavailable,
+)
+from appliance.errors.emergency import (
+    EmergencyEndInvalid,
+    EmergencyError,
+    EmergencyFull,
+    EmergencyNotPermitted,
+    EmergencySameOperator,
 )
 from appliance.errors.gateway import (
     AccessDenied,
@@ -176,6 +184,7 @@ from appliance.errors.trust import (
     DecisionLate,
     Defect,
     Distrust,
+    EmergencyClosed,
     EvidenceInvalid,
     FaceDeviceUnknown,
     FrontImageUnreadable,
@@ -248,6 +257,12 @@ __all__ = [
     "EligibilityRefused",
     "EligibilityTimeout",
     "EligibilityUnavailable",
+    "EmergencyClosed",
+    "EmergencyEndInvalid",
+    "EmergencyError",
+    "EmergencyFull",
+    "EmergencyNotPermitted",
+    "EmergencySameOperator",
     "EvidenceInvalid",
     "FaceDeviceUnknown",
     "FrontImageUnreadable",
@@ -363,6 +378,7 @@ _BRANCHES = (
     EligibilityError,
     LedgerError,
     CeremonyError,
+    EmergencyError,
     GatewayError,
     ClientError,
     HandoverError,

@@ -45,6 +45,12 @@ class DecisionLate(TrustError):
     code = "decision_late"
 
 
+class EmergencyClosed(TrustError):
+    """It was claimed that nobody could check the holder, and no emergency window is open for this desk."""
+
+    code = "emergency_closed"
+
+
 class ProofInvalid(TrustError):
     """The signature does not fit the message, in any mode."""
 

@@ -54,6 +54,10 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/healthz"): Rule(NOBODY_IN_PARTICULAR),
         ("GET", "/readyz"): Rule(NOBODY_IN_PARTICULAR),
         ("GET", "/openapi.yaml"): Rule(ALL),
+        ("GET", "/"): _for(_OPERATOR, _RECEPTION),
+        ("GET", "/desk"): _for(_RECEPTION),
+        ("GET", "/pages/{file}"): Rule(ALL),
+        ("GET", "/v1/texts"): Rule(ALL),
         ("GET", "/.well-known/jwks.json"): Rule(ALL),
         ("POST", "/v1/authentications"): _for(_RECEPTION, cost=Cost.BEGIN),
         ("GET", "/v1/authentications/{id}"): _for(_RECEPTION),
@@ -65,6 +69,13 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/v1/terminal"): _for(_TERMINAL, cost=Cost.BEGIN),
         ("GET", "/v1/terminals"): _for(_OPERATOR, _RECEPTION, _TERMINAL),
         ("GET", "/v1/status"): _for(_OPERATOR),
+        ("GET", "/v1/live"): _for(_OPERATOR),
+        ("GET", "/v1/day"): _for(_OPERATOR),
+        ("GET", "/v1/emergency-windows"): _for(_OPERATOR),
+        ("POST", "/v1/emergency-windows"): _for(_OPERATOR, cost=Cost.WORK),
+        ("POST", "/v1/emergency-windows/{id}/confirmation"): _for(_OPERATOR, cost=Cost.WORK),
+        # To close one only looks: no budget that is spent keeps a window open.
+        ("DELETE", "/v1/emergency-windows/{id}"): _for(_OPERATOR),
         ("POST", "/v1/tokens/verify"): _for(_RECEPTION, _AUDITOR, cost=Cost.WORK),
         ("POST", "/v1/evidence/verify"): _for(_RECEPTION, _AUDITOR, cost=Cost.WORK),
         ("GET", "/v1/log/checkpoint"): _for(_AUDITOR),
@@ -74,6 +85,9 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
     }
 )
 """The rule of each method and path."""
+
+PAGES: Final = frozenset({"/", "/desk"})
+"""What people open in a browser, also by following a link from somebody else's page."""
 
 
 def require(peer: Peer, rule: Rule) -> None:

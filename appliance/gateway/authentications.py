@@ -35,18 +35,21 @@ from appliance.authentication import (
     Request,
 )
 from appliance.card.jpki import Mode
+from appliance.emergency import Emergency
 from appliance.errors import (
     AccessDenied,
     DecisionNotAwaited,
     DeskUnknown,
     EligibilityNotConfigured,
+    EmergencyClosed,
     FaceDeviceUnknown,
     ReaderBusy,
     ReaderStuck,
     RequestMalformed,
     ResourceAbsent,
 )
-from appliance.gateway import events, idempotency, request_id
+from appliance.gateway import checks, events, idempotency, request_id
+from appliance.gateway.checks import Check
 from appliance.gateway.comparison import Fronts, Printed
 from appliance.gateway.desks import Desks, DeskState, Purpose, Work
 from appliance.gateway.eligibility import Eligibility, EligibilityView, eligibility_view, inquire
@@ -104,12 +107,16 @@ class VisualCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="vis
     operator: Alias
 
 
+class EmergencyCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="none_emergency"):
+    """Nobody could compare anything: a window is open for that. Which one it is, the appliance knows."""
+
+
 class Order(_Body, frozen=True, kw_only=True):
     """What is asked for. Nothing in it is without effect: what would be is refused."""
 
     desk: DeskName
     mode: Mode
-    identity_check: FaceCheck | VisualCheck | None = None
+    identity_check: FaceCheck | VisualCheck | EmergencyCheck | None = None
     front: Printed | None = None
     nonce: CallersNonce | None = None
     last_pin_try: bool = False
@@ -124,14 +131,22 @@ class Order(_Body, frozen=True, kw_only=True):
         if self.front is not None and not isinstance(self.identity_check, VisualCheck):
             raise ValueError("only a visual check reads the front")
 
-    def request(self, audience: str) -> Request:
-        """Return what is to be authenticated for *audience*, or raise IdentityCheckMissing."""
+    def request(self, audience: str, emergency: Emergency | None = None) -> Request:
+        """
+        Return what is to be authenticated for *audience*; *emergency* has the windows that are open.
+
+        Raises IdentityCheckMissing and EmergencyClosed.
+        """
         check: IdentityCheck | None = None
         match self.identity_check:
             case FaceCheck(device=device):
                 check = IdentityCheck(CheckMethod.FACE, device)
             case VisualCheck(operator=operator):
                 check = IdentityCheck(CheckMethod.VISUAL, operator)
+            case EmergencyCheck():
+                if emergency is None:
+                    raise EmergencyClosed("no emergency window is ever open here")
+                check = emergency.check(self.desk)
             case None:
                 pass
         receiver = Receiver(audience, self.nonce)
@@ -170,7 +185,8 @@ class Authentications:
     """
     The resources under `PATH`.
 
-    `daemon` may put another *policy* here when its configuration changes. Without *fronts* no visual check is made.
+    `daemon` may put another *policy* here when its configuration changes. Without *fronts* no visual check is made,
+    and without *emergency* no authentication with no check at all.
     """
 
     jobs: Jobs
@@ -178,6 +194,7 @@ class Authentications:
     eligibility: Eligibility | None = None
     policy: Policy = field(default_factory=Policy)
     fronts: Fronts | None = None
+    emergency: Emergency | None = None
     heartbeat_seconds: float = events.HEARTBEAT_SECONDS
     repeats: Repeats[Job] = field(default_factory=Repeats)
     _orders_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -193,15 +210,23 @@ class Authentications:
             web.delete(PATH + "/{id}", self.cancel),
         ]
 
+    def checks(self, desk: str) -> tuple[Check, ...]:
+        """Return the checks that may be claimed at *desk* (`checks.Offered`)."""
+        reads_fronts = self.fronts is not None and self.fronts.reader is not None
+        window = None if self.emergency is None else self.emergency.open_for(desk)
+        return checks.permitted(self.policy, desk, reads_fronts=reads_fronts, window=window)
+
+    @property
+    def asks_eligibility(self) -> bool:
+        """Whether there is an eligibility service that can be asked."""
+        return self.eligibility is not None and self.eligibility.is_configured
+
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Begin an authentication, or find the one that the same request has begun."""
         no_query(request, "wait")
         seconds = _wait(request)
         preferred = None if seconds is not None else _preferred_wait(request)
-        header = request.headers.getall(idempotency.HEADER, [])
-        if len(header) > 1:
-            raise RequestMalformed(f"{idempotency.HEADER} is there twice")
-        key = idempotency.parse_key(header[0]) if header else None
+        key = idempotency.key_in(request.headers.getall(idempotency.HEADER, []))
         order = await read_json(request, Order)
         peer = request[PEER]
         if not peer.may_use(order.desk):
@@ -261,17 +286,18 @@ class Authentications:
 
     def _begin(self, request: web.Request, peer: Peer, order: Order, key: str | None) -> Job:
         services = request.app[SERVICES]
-        asked = order.request(peer.audience)
         try:
+            asked = order.request(peer.audience, self.emergency)
             self.policy.require(asked, reads_front=order.front is not None)
-        except FaceDeviceUnknown as error:
+        except (FaceDeviceUnknown, EmergencyClosed) as error:
             if services.desks.state(order.desk) is None:
                 raise DeskUnknown("no reader has this name") from error
             raise
+        check = asked.require_identity_check()
         sight = (
             None if order.front is None else Sight.of(order.front, self.fronts, self.policy.decision_seconds)
         )
-        if order.eligibility and not self._can_ask:
+        if order.eligibility and not self.asks_eligibility:
             raise EligibilityNotConfigured("there is no eligibility service to ask")
         _require_free(services.desks, order.desk)
         ended = services.budgets.begin(peer)
@@ -279,7 +305,7 @@ class Authentications:
         try:
             job = self.jobs.create(
                 peer.alias,
-                Asked(order.desk, order.mode, request_id.current(), self._can_ask),
+                Asked(order.desk, order.mode, request_id.current(), self.asks_eligibility, check.method),
                 lambda tell: self._authenticate(services.desks, asked, tell, order, sight),
                 comparison=None if sight is None else sight.comparison,
                 ended=ended,
@@ -311,10 +337,6 @@ class Authentications:
     def _digest(self, order: Order) -> bytes:
         """Return what an *order* is known again by: what is printed on a card is not remembered."""
         return blake2b(msgspec.json.encode(order), key=self._orders_key).digest()
-
-    @property
-    def _can_ask(self) -> bool:
-        return self.eligibility is not None and self.eligibility.is_configured
 
     async def _begun(self, job: Job) -> None:
         """Wait for *job* to begin; where it could not, forget it and raise why."""

@@ -48,14 +48,31 @@ class Hsm(_Part, frozen=True, kw_only=True):
     """Whether a rejected PIN keeps everybody from trying again until a person has looked."""
 
 
+class Copies(_Part, frozen=True, kw_only=True):
+    """
+    Checkpoints outside: whether there is a *place* for them, and how many entries are *covered* by one that has left.
+
+    The last one left *at* that time (Unix), None where none has since the start; the first entry that none covers has
+    been *waiting* for so many seconds, None where none does.
+    """
+
+    place: bool
+    covered: int
+    at: float | None
+    waiting: float | None
+
+
 class Ledger(_Part, frozen=True, kw_only=True):
     """The log: how many entries are durable, how many under the newest checkpoint, and which copies have *failures*."""
 
     origin: str
     usable: bool
+    code: str | None
+    """Why it is not usable."""
     size: int
     checkpoint_size: int | None
     failures: Mapping[str, int]
+    copies: Copies
 
 
 class Revocation(_Part, frozen=True, kw_only=True):
@@ -65,6 +82,8 @@ class Revocation(_Part, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     this_update: float | None
     next_update: float | None
+    longest_age_hours: float
+    """For which a list counts at most, whatever its issuer says."""
 
 
 class CertificateEnd(_Part, frozen=True, kw_only=True):
@@ -86,6 +105,8 @@ class Condition(_Part, frozen=True, kw_only=True):
     ledger: Ledger
     revocation: Revocation
     certificates: tuple[CertificateEnd, ...]
+    clock_synchronised: bool | None
+    """Whether the clock follows another one; None where nobody says."""
     authentications: int
     """How many are under way."""
 

@@ -1,6 +1,8 @@
 """
 Connections, before and between requests: how many, how slow, and what is no HTTP at all.
 
+On the network there is `doorstep` before them, where nobody is known yet.
+
 aiohttp gives a connection that says nothing some time, and a handler as much as it wants. Here a request's head has to
 arrive within seconds of its first byte, and whoever does not read its answer is cut off. Bodies are bounded where they
 are read (`http`). Bytes that are no HTTP are answered by a problem like everything else, and the connection ends.
@@ -11,7 +13,8 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +22,8 @@ from aiohttp.http_exceptions import LineTooLong
 
 from appliance.errors import ApplianceError, RequestMalformed, RequestTooLarge
 from appliance.gateway import peers, problems, request_id
+from appliance.gateway.authorities import Authorities
+from appliance.gateway.doorstep import Doorstep, Patience, Refusal
 
 _LOG = logging.getLogger(__name__)
 _LINE_BYTES: Final = 4096
@@ -26,6 +31,8 @@ _HEADER_BYTES: Final = 8190
 _MOST_HEADERS: Final = 64
 _LINGERING_SECONDS: Final = 2.0
 _LEAST_EACH: Final = 16
+_LOOKED_AT_ONCE: Final = 32
+"""Connections that are looked at, each for a fraction of a millisecond, before anything else has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,8 @@ class Limits:
     head_seconds: float = 10.0
     write_seconds: float = 20.0
     keepalive_seconds: float = 75.0
-    handshake_seconds: float = 10.0
+    patience: Patience = field(default_factory=Patience)
+    """What those get who have not shown yet who they are."""
 
     @property
     def most_each(self) -> int:
@@ -50,11 +58,16 @@ class Limits:
 
 
 class Door:
-    """Lets connections in, as many as there may be."""
+    """Lets connections in, as many as there may be; *tell* is told of everybody who gets no further."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, tell: Callable[[Refusal], None] = lambda _why: None) -> None:
         self.limits = limits
+        self.tell = tell
         self.inside = 0
+        self.context: ssl.SSLContext | None = None
+        """By which whoever comes over the network shakes hands now."""
+        self.authorities: Authorities | None = None
+        """Who has to vouch for those whose handshake began before that; None where nothing was taken away from them."""
         self._each: Counter[peers.Credentials | None] = Counter()
 
     def enter(self, shown: peers.Credentials | None) -> bool:
@@ -65,6 +78,13 @@ class Door:
         self.inside += 1
         self._each[key] += 1
         return True
+
+    def trusts(self, transport: asyncio.BaseTransport) -> bool:
+        """Return whether the certificate shown at *transport* counts still, after a handshake that began before a reload."""
+        if self.authorities is None or transport.get_extra_info("sslcontext") is self.context:
+            return True
+        der = _shown(transport)
+        return der is None or self.authorities.vouch_for(der)
 
     def leave(self, shown: peers.Credentials | None) -> None:
         """Count one less."""
@@ -78,6 +98,12 @@ class Door:
 def _key(shown: peers.Credentials | None) -> peers.Credentials | None:
     # Of an account, the user: its groups may differ from process to process.
     return peers.Account(shown.uid, frozenset()) if isinstance(shown, peers.Account) else shown
+
+
+def _shown(transport: asyncio.BaseTransport | None) -> bytes | None:
+    """Return the certificate of who is at the other end of *transport*, None where it is none of the network."""
+    tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
+    return None if tls is None else tls.getpeercert(binary_form=True)
 
 
 class Connection(web.RequestHandler):
@@ -110,10 +136,12 @@ class Connection(web.RequestHandler):
         self.credentials = peers.credentials(transport)
         # The TLS layer's own reading of the certificate is of no use to us, and would be kept for each idle terminal.
         (transport.get_extra_info("peercert") or {}).clear()
-        self._is_inside = self._door.enter(self.credentials)
+        is_trusted = self._door.trusts(transport)
+        self._is_inside = is_trusted and self._door.enter(self.credentials)
         super().connection_made(transport)
         if not self._is_inside:
             _LOG.warning("connection refused inside=%d", self._door.inside)
+            self._door.tell(Refusal.FULL if is_trusted else Refusal.FAILED)
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -188,6 +216,20 @@ class Connection(web.RequestHandler):
             return self.handle_error(request, error.status, error)
 
     @property
+    def certificate(self) -> bytes | None:
+        """What was shown over TLS, None on another kind of connection, or where it is lost."""
+        return _shown(self.transport)
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it is for requests, and has not become a WebSocket."""
+        return not self._upgraded
+
+    def end(self) -> None:
+        """End at once, whatever is under way."""
+        self._cut_off()
+
+    @property
     def _is_between_requests(self) -> bool:
         return not (
             self._messages
@@ -232,41 +274,54 @@ class Runner(web.AppRunner):
     __slots__ = ("door",)
 
     def __init__(
-        self, app: web.Application, limits: Limits = Limits(), *, seconds: float = 10.0
-    ) -> None:  # frozen
-        """Take *app* and the *limits* of its connections; at the end, requests get *seconds*."""
+        self,
+        app: web.Application,
+        limits: Limits = Limits(),  # frozen
+        *,
+        seconds: float = 10.0,
+        tell: Callable[[Refusal], None] = lambda _why: None,
+    ) -> None:
+        """Take *app* and the *limits* of its connections; at the end, requests get *seconds*. *tell* is `Door`'s."""
         super().__init__(app, handle_signals=False, shutdown_timeout=seconds, access_log=None)
-        self.door = Door(limits)
+        self.door = Door(limits, tell)
+
+    async def end(self, ends: Callable[[Connection], bool], cause: str) -> None:
+        """End the connections of which *ends* says so, and log their number under *cause*."""
+        count = 0
+        server = self.server
+        for number, connection in enumerate(() if server is None else server.connections, start=1):
+            if isinstance(connection, Connection) and ends(connection):
+                connection.end()
+                count += 1
+            if not number % _LOOKED_AT_ONCE:
+                await asyncio.sleep(0)
+        if count:
+            _LOG.info("connections ended cause=%s count=%d", cause, count)
 
     async def _make_server(self) -> web.Server:
         return _Server(await super()._make_server(), self.door)
 
 
 class SecureSite(web.SockSite):
-    """
-    A listening socket with TLS, whose clients have to be through with their handshake within its time.
-
-    Before that they are nobody and counted nowhere, and asyncio alone would wait a minute for them.
-    """
+    """A listening socket with TLS by *context*, which may be replaced: it counts for handshakes that begin from then on."""
 
     def __init__(
         self, runner: Runner, listening: socket.socket, context: ssl.SSLContext, *, backlog: int = 128
     ) -> None:
         super().__init__(runner, listening, ssl_context=context, backlog=backlog)
-        self._listening = listening
-        self._context = context
-        self._seconds = runner.door.limits.handshake_seconds
+        server = runner.server
+        if server is None:
+            raise ValueError("the runner is not set up")
+        door = runner.door
+        self.doorstep = Doorstep(listening, context, server, door.limits.patience, door.tell)
 
     async def start(self) -> None:
         """Listen."""
         await web.BaseSite.start(self)
-        server = self._runner.server
-        if server is None:
-            raise ValueError("the runner is not set up")
-        self._server = await asyncio.get_running_loop().create_server(
-            server,
-            sock=self._listening,
-            ssl=self._context,
-            backlog=self._backlog,
-            ssl_handshake_timeout=self._seconds,
-        )
+        self.doorstep.listening.listen(self._backlog)
+        self.doorstep.open()
+
+    async def stop(self) -> None:
+        """Listen no more; who is inside stays."""
+        await self.doorstep.close()
+        await super().stop()

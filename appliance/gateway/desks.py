@@ -10,6 +10,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 from appliance.authentication import Card
 
 SESSION_BYTES: Final = 16
+SEPARATOR: Final = "."
+"""Between terminal and reader in a remote desk's name; an alias has none."""
 
 
 class DeskState(StrEnum):

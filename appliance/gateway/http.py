@@ -18,6 +18,7 @@ from aiohttp import web
 
 from appliance.catalogue import Language, catalogue
 from appliance.errors import (
+    AccessDenied,
     ApplianceError,
     GatewayDraining,
     MediaTypeRefused,
@@ -27,8 +28,8 @@ from appliance.errors import (
     RequestTooLarge,
     ResourceAbsent,
 )
-from appliance.gateway import access, peers, problems, request_id
-from appliance.gateway.access import TABLE, Cost
+from appliance.gateway import access, peers, problem_page, problems, request_id
+from appliance.gateway.access import PAGES, TABLE, Cost
 from appliance.gateway.connections import Connection
 from appliance.gateway.services import PEER, SERVICES, Services
 
@@ -42,6 +43,8 @@ LARGEST_BODY: Final = 16 << 10
 BODY_SECONDS: Final = 10.0
 """How long a body may take."""
 JSON: Final = "application/json"
+_OWN_SITES: Final = frozenset({"none", "same-origin"})
+"""Of the header Sec-Fetch-Site (W3C Fetch Metadata): the person in front of the browser, and our own pages."""
 _ENCODER: Final = msgspec.json.Encoder()
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -149,7 +152,7 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         if request.writer.output_size > 0:
             # An answer has begun, and cannot become another one: that it breaks off is what can be told.
             raise ConnectionResetError("an answer has failed in its middle") from error
-        answer = problems.response(failure, language_of(request), request_id.current())
+        answer = _refused(failure, request)
     _LOG.log(
         logging.DEBUG if _rule_of(request) is not None and PEER not in request else logging.INFO,
         "request method=%s resource=%s status=%d milliseconds=%d peer=%s",
@@ -162,10 +165,20 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     return answer
 
 
+def _refused(failure: Exception, request: web.Request) -> web.Response:
+    """Return *failure* as the answer to *request*: to a person who opens a page as a page."""
+    answer = problems.response(failure, language_of(request), request_id.current())
+    if resource_of(request) in PAGES and problem_page.is_wanted(request):
+        told = problems.problem(failure, language_of(request), request_id.current())
+        return problem_page.response(told, language_of(request), is_known=PEER in request)
+    return answer
+
+
 @web.middleware
 async def _admitting(request: web.Request, handler: Handler) -> web.StreamResponse:
     services = request.app[SERVICES]
     rule = _rule_of(request)
+    _require_own_page(request)
     if rule is not None and rule.is_open:
         return await handler(request)
     peer = services.directory.identify(_credentials(request), services.clock())
@@ -191,6 +204,17 @@ async def _admitting(request: web.Request, handler: Handler) -> web.StreamRespon
                 return await handler(request)
             finally:
                 end()
+
+
+def _require_own_page(request: web.Request) -> None:
+    """
+    Raise AccessDenied where a browser says that somebody else's page is asking, with its user's certificate.
+
+    Such a page could read no answer; it shall begin nothing, either. Programs that are no browsers do not send this.
+    """
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in _OWN_SITES and resource_of(request) not in PAGES:
+        raise AccessDenied("only this appliance's own pages ask from within a browser")
 
 
 async def _close(app: web.Application) -> None:

@@ -5,6 +5,7 @@ A key is known as long as what it began, and on this node alone: it is for a cli
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 from appliance.errors import IdempotencyConflict, RequestMalformed
@@ -21,6 +22,13 @@ def parse_key(header: str) -> str:
     if match is None:
         raise RequestMalformed(f"{HEADER} has 1 to 128 printable characters and no space")
     return match["key"]
+
+
+def key_in(headers: Sequence[str]) -> str | None:
+    """Return the key in the *headers* of that name, None where there is none; or raise RequestMalformed."""
+    if len(headers) > 1:
+        raise RequestMalformed(f"{HEADER} is there twice")
+    return parse_key(headers[0]) if headers else None
 
 
 class Repeats(Generic[T]):

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from appliance.authentication import CheckMethod
 from appliance.card.jpki import Mode
 from appliance.errors import ApplianceError, GatewayBusy, GatewayDraining, ResourceAbsent
 from appliance.gateway.comparison import Comparison
@@ -66,6 +67,7 @@ class Asked:
     request: str
     can_ask: bool = False
     """Whether there is an eligibility service, so that its owner is shown what came of asking it."""
+    check: CheckMethod | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,14 @@ class Job:
         self.now = Snapshot(0, State.RUNNING, Phase.STARTING)
         self.has_begun = False
         """Whether it has come to any phase after the first."""
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
         self._changed = asyncio.Event()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return self._clock() - self._began
 
     async def news(self, after: int, seconds: float) -> Snapshot | None:
         """Return how it stands once that is newer than the number *after*; None where it is not within *seconds*."""
@@ -240,6 +249,11 @@ class Jobs:
         if known is None or known.job.owner != owner:
             raise ResourceAbsent("there is no such authentication, or not any more")
         return known.job
+
+    def running(self) -> list[tuple[Job, Phase]]:
+        """Return the jobs of all owners that have not ended, and how far they are; the oldest first."""
+        jobs = (known.job for known in self._known.values())
+        return [(job, phase) for job in jobs if (phase := job.now.phase) is not None]
 
     async def cancel(self, job: Job) -> Snapshot:
         """Cancel *job* if it is running, and return how it stands once it has let go of its card."""

@@ -160,6 +160,11 @@ class Directory:
             if one.group is not None:
                 self._by_group.setdefault(_gid(one.alias, one.group), peer)
 
+    @property
+    def terminals(self) -> list[str]:
+        """The aliases of all terminals, connected or not."""
+        return [alias for alias, peer in self.peers.items() if peer.role is Role.TERMINAL]
+
     def identify(self, shown: Credentials | None, now: datetime) -> Peer:
         """Return who showed these credentials, or raise PeerUnknown."""
         match shown:
@@ -175,6 +180,18 @@ class Directory:
         if found is None:
             raise PeerUnknown("no peer of the configuration has this certificate or account")
         return found
+
+    def is_another(self, before: "Directory", shown: Credentials | None, now: datetime) -> bool:
+        """Return whether who showed these credentials was somebody *before*, and is nobody now, or somebody else."""
+        try:
+            was = before.identify(shown, now)
+        except PeerUnknown:
+            return False
+        try:
+            found = self.identify(shown, now)
+        except PeerUnknown:
+            return True
+        return (found.alias, found.role) != (was.alias, was.role)
 
 
 def _first(known: dict[Any, Peer], shown: Iterable[Any]) -> Peer | None:

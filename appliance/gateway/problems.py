@@ -60,6 +60,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         **dict.fromkeys(("identity_check_missing", "face_device_unknown", "operator_unknown"), 422),
         **dict.fromkeys(("front_missing", "holder_not_matched", "proof_invalid", "wrong_mode"), 422),
         "decision_late": 409,
+        "emergency_closed": 422,
         **dict.fromkeys(("certificate_malformed", "certificate_untrusted", "certificate_unsuitable"), 422),
         **dict.fromkeys(("certificate_expired", "certificate_not_yet_valid"), 422),
         **dict.fromkeys(("certificate_revoked", "certificate_unknown", "evidence_invalid"), 422),
@@ -83,6 +84,9 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         # Ceremonies are not held here.
         **dict.fromkeys(("ceremony_plan_invalid", "ceremony_refused"), 503),
         **dict.fromkeys(("ceremony_unfinished", "transcript_invalid"), 503),
+        # Windows in which nobody checks holders.
+        **dict.fromkeys(("emergency_not_permitted", "emergency_end_invalid"), 422),
+        **dict.fromkeys(("emergency_same_operator", "emergency_full"), 409),
         # The request itself.
         "peer_unknown": 403,
         "access_denied": 403,

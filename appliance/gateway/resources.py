@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from appliance.gateway import log, status, verification
+from appliance.gateway import log, pages, status, texts, verification
 
 
 def routes() -> list[web.RouteDef]:
     """Return them all."""
-    return [*status.routes(), *verification.routes(), *log.routes()]
+    return [*status.routes(), *verification.routes(), *log.routes(), *texts.routes(), *pages.routes()]

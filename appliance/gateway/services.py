@@ -9,6 +9,7 @@ from aiohttp import web
 
 from appliance.gateway.aside import Aside
 from appliance.gateway.budgets import Budgets
+from appliance.gateway.checks import Offered
 from appliance.gateway.condition import Condition
 from appliance.gateway.desks import Desks
 from appliance.gateway.keys import PublishedKeys
@@ -55,6 +56,8 @@ class Services:
     monotonic: Callable[[], float]
     is_draining: bool = False
     """Whether nothing new is begun."""
+    offered: Offered | None = None
+    """Who knows which checks are offered where; None where no authentications are made."""
     budgets: Budgets = field(init=False)
     verifying: Aside = field(init=False)
     reading: Aside = field(init=False)

@@ -1,14 +1,16 @@
 """How the appliance is: for load balancers, operators, and whoever verifies its tokens."""
 
 from importlib import resources
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from aiohttp import web
 
 from appliance.gateway import http
+from appliance.gateway.checks import Check
 from appliance.gateway.condition import Cause, Condition
-from appliance.gateway.desks import DeskStatus
+from appliance.gateway.desks import DeskState, DeskStatus
+from appliance.gateway.findings import Finding, findings
 from appliance.gateway.peers import Peer, Role
 from appliance.gateway.services import PEER, SERVICES, Services
 
@@ -23,12 +25,22 @@ class _Readiness(msgspec.Struct, frozen=True):
 class _Status(msgspec.Struct, frozen=True):
     ready: bool
     causes: tuple[Cause, ...]
+    findings: tuple[Finding, ...]
     condition: Condition
     desks: tuple[DeskStatus, ...]
 
 
+class _Desk(msgspec.Struct, frozen=True):
+    desk: str
+    kind: Literal["local", "remote"]
+    state: DeskState
+    since: float
+    checks: tuple[Check, ...]
+
+
 class _Terminals(msgspec.Struct, frozen=True):
-    desks: tuple[DeskStatus, ...]
+    desks: tuple[_Desk, ...]
+    eligibility: bool
 
 
 def routes() -> list[web.RouteDef]:
@@ -49,7 +61,8 @@ async def _health(_request: web.Request) -> web.Response:
 
 
 async def _readiness(request: web.Request) -> web.Response:
-    causes = _causes(request.app[SERVICES])
+    services = request.app[SERVICES]
+    causes = _causes(services, services.condition())
     if not causes:
         return http.json_response(_Readiness(ready=True, causes=()))
     headers = {"Retry-After": _RETRY_SECONDS}
@@ -59,10 +72,15 @@ async def _readiness(request: web.Request) -> web.Response:
 async def _status(request: web.Request) -> web.Response:
     http.no_query(request)
     services = request.app[SERVICES]
-    causes = _causes(services)
+    condition, desks = services.condition(), services.desks.status()
+    causes = _causes(services, condition)
     return http.json_response(
         _Status(
-            ready=not causes, causes=causes, condition=services.condition(), desks=services.desks.status()
+            ready=not causes,
+            causes=causes,
+            findings=findings(condition, desks, services.directory.terminals),
+            condition=condition,
+            desks=desks,
         )
     )
 
@@ -70,8 +88,14 @@ async def _status(request: web.Request) -> web.Response:
 async def _terminals(request: web.Request) -> web.Response:
     http.no_query(request)
     peer = request[PEER]
-    desks = request.app[SERVICES].desks.status()
-    return http.json_response(_Terminals(tuple(status for status in desks if _sees(peer, status))))
+    services = request.app[SERVICES]
+    desks = tuple(
+        _Desk(one.desk, one.kind, one.state, one.since, _checks(services, one.desk))
+        for one in services.desks.status()
+        if _sees(peer, one)
+    )
+    asks = services.offered is not None and services.offered.asks_eligibility
+    return http.json_response(_Terminals(desks, eligibility=asks))
 
 
 async def _jwks(request: web.Request) -> web.Response:
@@ -93,9 +117,13 @@ def contract() -> bytes:
     return (resources.files("appliance.gateway") / "openapi.yaml").read_bytes()
 
 
-def _causes(services: Services) -> tuple[Cause, ...]:
+def _causes(services: Services, condition: Condition) -> tuple[Cause, ...]:
     draining = (Cause.DRAINING,) if services.is_draining else ()
-    return draining + services.condition().causes
+    return draining + condition.causes
+
+
+def _checks(services: Services, desk: str) -> tuple[Check, ...]:
+    return () if services.offered is None else services.offered.checks(desk)
 
 
 def _sees(peer: Peer, status: DeskStatus) -> bool:

@@ -2,7 +2,7 @@
 The result token: a JWT that states one authentication, signed by the token key in the HSM.
 
 It says who (a pseudonym), how presence was proved, how the holder was checked, where, when, and what is
-known of revocation. `trust.hsm_key` does the writing, PyJWT the reading.
+known of revocation. `trust.hsm_key` does the writing, `trust.result_token` the reading.
 """
 
 from base64 import urlsafe_b64decode
@@ -10,27 +10,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, assert_never
 from uuid import UUID
 
-import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.authentication import Authentication
-from appliance.card.jpki import Mode
-from appliance.errors import JwksInvalid, TokenInvalid
+from appliance.authentication import Authentication, CheckMethod, IdentityCheck
+from appliance.errors import TokenInvalid
 from appliance.trust.hsm_key import Writer
-from appliance.trust.jwk import ALGORITHM, TOKEN_TYPE, jwk
+from appliance.trust.jwk import TOKEN_TYPE, jwk
 from appliance.trust.pseudonym import PseudonymKey
+from appliance.trust.result_token import Keys, opened, require_time
 from appliance.trust.revocation import Standing
-
-REQUIRED: Final = [
-    *("iss", "aud", "iat", "exp", "jti", "auth_time", "sub", "mode", "institution_code"),
-    *("identity_check", "terminal", "revocation", "assurance", "certificate", "log", "evidence"),
-]
-"""Claims without which a token is none of ours."""
-
 
 @dataclass(frozen=True, slots=True)
 class ResultTokens:
@@ -62,7 +54,6 @@ class ResultTokens:
             raise ValueError("an authentication that was reserved nowhere gets no token")
         audience = result.receiver.audience or self.audience
         proved, holder = result.holder.proved, result.holder.certificate
-        device_or_operator = "operator" if result.identity_check.method == "visual" else "device"
         issued = int(result.time.timestamp())
         return {
             "iss": self.issuer,
@@ -74,10 +65,7 @@ class ResultTokens:
             "sub": self.pseudonym_key.pseudonym(holder, audience),
             "mode": proved.mode,
             "institution_code": proved.institution_code,
-            "identity_check": {
-                "method": result.identity_check.method,
-                device_or_operator: result.identity_check.by,
-            },
+            "identity_check": _identity_check(result.identity_check),
             "terminal": result.terminal,
             "revocation": _revocation(result.standing),
             "assurance": result.standing.assurance,
@@ -97,6 +85,20 @@ def claims_of(token: str) -> dict[str, Any]:
     payload = token.split(".")[1]
     claims: dict[str, Any] = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return claims
+
+
+def _identity_check(check: IdentityCheck) -> dict[str, str]:
+    """Return what a token says of how the holder was checked."""
+    match check.method:
+        case CheckMethod.VISUAL:
+            by = {"operator": check.by}
+        case CheckMethod.FACE | CheckMethod.PIN:
+            by = {"device": check.by}
+        case CheckMethod.NONE_EMERGENCY:
+            by = {"window": check.by} | ({} if check.reason is None else {"reason": check.reason})
+        case _:
+            assert_never(check.method)
+    return {"method": check.method.value, **by}
 
 
 def _revocation(standing: Standing) -> dict[str, object]:
@@ -119,42 +121,13 @@ def verify(
     """
     Return the claims of *token*, or raise TokenInvalid; JwksInvalid where *jwks* is no key set.
 
-    Checks: the type is ours; the key is the one of *jwks* that the token names, for ES256 alone; the signature;
-    the audience; that *now* lies within its time; that all our claims are there, the mode one we know; and that
-    the token answers to *nonce*, where one is expected.
+    Checks: all of `trust.result_token`, by this clock alone; and that the token answers to *nonce*, where one is expected.
     """
-    try:
-        keys = jwt.PyJWKSet.from_json(jwks.decode())
-    except (jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
-        raise JwksInvalid("the file is not a JWKS with public keys") from error
-    try:
-        header = jwt.get_unverified_header(token)
-        if header.get("typ") != TOKEN_TYPE or header.get("alg") != ALGORITHM:
-            raise TokenInvalid(f"the token is not of type {TOKEN_TYPE} signed with {ALGORITHM}")
-        key = next((key for key in keys.keys if key.key_id and key.key_id == header.get("kid")), None)
-        if key is None or key.algorithm_name != ALGORITHM:
-            raise TokenInvalid("the key that the token names is not in the JWKS")
-        # The library compares with its own clock; ours is an argument, so times are compared below.
-        claims: Mapping[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=[ALGORITHM],
-            audience=audience,
-            options={"require": REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
-        )
-    except jwt.PyJWTError as error:
-        raise TokenInvalid(f"the token is not valid: {error}") from error
-    _require_time(claims, now)
-    if claims["mode"] not in tuple(Mode):
-        raise TokenInvalid(f"the token names a mode that does not exist: {claims['mode']!r}")
+    key = Keys(jwks).named_by(token)
+    if key is None:
+        raise TokenInvalid("the key that the token names is not in the JWKS")
+    claims = opened(token, key, audience)
+    require_time(claims, now.timestamp())
     if nonce is not None and claims.get("nonce") != nonce:
         raise TokenInvalid("the token answers to another nonce than the expected one, or to none")
     return claims
-
-
-def _require_time(claims: Mapping[str, Any], now: datetime) -> None:
-    issued, expires = claims["iat"], claims["exp"]
-    if not isinstance(issued, int) or not isinstance(expires, int):
-        raise TokenInvalid("the token's times are not numbers")
-    if not issued <= now.timestamp() < expires:
-        raise TokenInvalid("the token's time is over, or has not begun")

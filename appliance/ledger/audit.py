@@ -9,7 +9,8 @@ The checks, in this order over the entries, and nothing else:
   4. each stored checkpoint is signed by the log's key, and its root is that of as many entries;
   5. no checkpoint, stored or given, is over more entries than there are;
   6. the given checkpoint's root is that of as many entries;
-  7. where it is asked for: each entry is canonical, each `finished` has its one `reserved`.
+  7. where it is asked for: each entry is canonical, each `finished` has its one `reserved`; each emergency window was
+     confirmed by another operator than proposed it, and was open, at that desk, for what was reserved with no check.
 
 What none of this can find: entries after the newest checkpoint that were changed together with their hashes, or cut
 off. Without a checkpoint from outside that reaches to everything after the newest *stored* one that an attacker
@@ -20,14 +21,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from appliance.errors import LedgerDamaged, LedgerProofInvalid, LedgerRolledBack
+from appliance.errors import EmergencyClosed, LedgerDamaged, LedgerProofInvalid, LedgerRolledBack
 from appliance.ledger import checkpoint, entries
 from appliance.ledger.checkpoint import Checkpoint
-from appliance.ledger.entries import Finished, Reserved
+from appliance.ledger.entries import Finished, Reserved, WindowClosed, WindowConfirmed, WindowProposed
 from appliance.ledger.merkle import Frontier, Node, leaf_hash, leaf_hashes
 from appliance.ledger.note import VerifierKey
 from appliance.ledger.store import Batch, Reader, split
 from appliance.ledger.tiles import entries_of
+from appliance.ledger.windows import UNCHECKED, Windows, index_of
 
 Progress = Callable[[int], None]
 """Told how many entries are done."""
@@ -47,6 +49,10 @@ class Report:
     """Authentications that were never finished; None where contents were not looked at."""
     clock_steps: int
     """How often an entry is older than the one before it."""
+    windows: int
+    """Emergency windows that two operators have opened."""
+    unchecked: int
+    """Authentications that were reserved in one of them, with nobody's check of the holder."""
 
 
 def verify(
@@ -86,6 +92,8 @@ def verify(
         covered=signed.covered,
         unfinished=None if meaning is None else len(meaning.open),
         clock_steps=0 if meaning is None else meaning.clock_steps,
+        windows=0 if meaning is None else len(meaning.opened),
+        unchecked=0 if meaning is None else meaning.unchecked,
     )
 
 
@@ -183,6 +191,9 @@ class _Meaning:
         self.open: set[int] = set()
         self.pruned = pruned
         self.clock_steps = 0
+        self.opened: set[int] = set()
+        self.unchecked = 0
+        self._windows = Windows()
         self._time = 0
 
     def read(self, batch: Batch) -> None:
@@ -193,10 +204,37 @@ class _Meaning:
             entry = entries.decode(content)
             self.clock_steps += entry.time < self._time
             self._time = entry.time
-            if isinstance(entry, Reserved):
-                self.open.add(index)
-            elif isinstance(entry, Finished):
-                self._finish(index, entry.reserved)
+            match entry:
+                case Reserved():
+                    self.open.add(index)
+                    self._check(index, entry)
+                case Finished(reserved=reserved):
+                    self._finish(index, reserved)
+                case WindowProposed():
+                    self._windows.propose(index, entry)
+                case WindowConfirmed() if self._is_there(entry.window):
+                    self._windows.confirm(entry)
+                    self.opened.add(entry.window)
+                case WindowClosed() if self._is_there(entry.window):
+                    self._windows.close(entry)
+                case _:
+                    pass
+
+    def _is_there(self, window: int) -> bool:
+        """Return whether what has proposed the *window* was read, or should have been."""
+        return window in self._windows or window >= self.pruned
+
+    def _check(self, index: int, reserved: Reserved) -> None:
+        if reserved.check != UNCHECKED:
+            return
+        self.unchecked += 1
+        window = index_of(reserved.checked_by)
+        if window is not None and not self._is_there(window):
+            return
+        try:
+            self._windows.require(reserved)
+        except EmergencyClosed as error:
+            raise LedgerDamaged(f"entry {index} has nobody's check: {error.detail}") from error
 
     def _finish(self, index: int, reserved: int) -> None:
         if reserved in self.open:

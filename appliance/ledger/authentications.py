@@ -77,7 +77,7 @@ def _mode(mode: Mode) -> Literal["pinless", "pin"]:
             assert_never(mode)
 
 
-def _check(method: CheckMethod) -> Literal["face", "visual", "pin"]:
+def _check(method: CheckMethod) -> Literal["face", "visual", "pin", "none_emergency"]:
     match method:
         case CheckMethod.FACE:
             return "face"
@@ -85,5 +85,7 @@ def _check(method: CheckMethod) -> Literal["face", "visual", "pin"]:
             return "visual"
         case CheckMethod.PIN:
             return "pin"
+        case CheckMethod.NONE_EMERGENCY:
+            return "none_emergency"
         case _:
             assert_never(method)

@@ -73,13 +73,32 @@ class Copies:
     """So many entries are under a checkpoint of which a copy has left."""
     _under_way: dict[str, "asyncio.Future[Any]"] = field(default_factory=dict)
     """What was asked of each place last."""
+    _left_at: float | None = None
+    """When a copy has left last, since the start."""
     _since: float | None = None
     """When the first entry came that no copy covers, as far as is known; None where there is none."""
 
     @property
+    def has_place(self) -> bool:
+        """Whether there is anywhere to bring them."""
+        return bool(self.sinks or self.witnesses)
+
+    @property
     def is_behind(self) -> bool:
         """Whether there are entries of which no copy has left, and a place for one."""
-        return self.covered < self.log.size and bool(self.sinks or self.witnesses)
+        return self.covered < self.log.size and self.has_place
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since a copy has left; None where none has since the start."""
+        return None if self._left_at is None else self.monotonic() - self._left_at
+
+    @property
+    def waiting(self) -> float | None:
+        """Seconds for which the first entry has waited that no copy covers; None where there is none."""
+        if self.covered >= self.log.size or self._since is None:
+            return None
+        return self.monotonic() - self._since
 
     def start(self, covered: int, waiting: float | None) -> None:
         """Go on where an earlier process ended: copies cover so much, the first entry after that has been *waiting*."""
@@ -103,6 +122,7 @@ class Copies:
         note, cosigned = await self._witnessed(kept)
         published = [await self._published(sink, note) for sink in self.sinks]
         if cosigned or any(published):
+            self._left_at = self.monotonic()
             await self._left(kept.size, begun)
         return note
 

@@ -1,5 +1,5 @@
 """
-What stands in the log: entries as canonical JSON, of four kinds. Pure.
+What stands in the log: entries as canonical JSON, of seven kinds. Pure.
 
 An entry is JSON without spaces, members sorted by name, in ASCII. No string in it needs an escape and every number
 is an integer, so this is at once RFC 8785 (JSON Canonicalization Scheme), and there is one way to write an entry:
@@ -33,6 +33,8 @@ Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 Version: TypeAlias = Literal[1]
 
 LARGEST: Final = 2048
+MOST_DESKS: Final = 16
+"""In one emergency window."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -50,7 +52,7 @@ class Reserved(_Entry, frozen=True, kw_only=True, tag="reserved"):
     check: Literal["face", "visual", "pin", "none_emergency"]
     """How the holder was checked."""
     checked_by: Desk
-    """Of a PIN, the desk at which it was entered."""
+    """Of a PIN, the desk at which it was entered; where nobody checked, the emergency window, as `w-INDEX`."""
     challenge: Digest | UnsetType = UNSET
     """Of the card's challenge that the institution key is to sign."""
     key: Digest | UnsetType = UNSET
@@ -86,7 +88,32 @@ class Pruned(_Entry, frozen=True, kw_only=True, tag="pruned"):
     before: Index
 
 
-Entry: TypeAlias = Reserved | Finished | Continued | Pruned
+class WindowProposed(_Entry, frozen=True, kw_only=True, tag="window_proposed"):
+    """An operator proposes that up to *until* holders at *desks*, all where none is named, need not be checked."""
+
+    by: Alias
+    reason: Literal["unconscious", "disaster", "drill"]
+    until: Milliseconds
+    desks: Annotated[tuple[Desk, ...], msgspec.Meta(max_length=MOST_DESKS)]
+
+
+class WindowConfirmed(_Entry, frozen=True, kw_only=True, tag="window_confirmed"):
+    """Another operator agrees: the window that the entry *window* proposed is open from here on."""
+
+    window: Index
+    by: Alias
+
+
+class WindowClosed(_Entry, frozen=True, kw_only=True, tag="window_closed"):
+    """The window that the entry *window* proposed, open or not, is closed from here on."""
+
+    window: Index
+    cause: Literal["closed", "expired", "policy", "interrupted"]
+    """An operator; its end, or that nobody confirmed it; the configuration; the end of the process that kept it."""
+    by: Alias | UnsetType = UNSET
+
+
+Entry: TypeAlias = Reserved | Finished | Continued | Pruned | WindowProposed | WindowConfirmed | WindowClosed
 
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
 _DECODER: Final[msgspec.json.Decoder[Entry]] = msgspec.json.Decoder(Entry)

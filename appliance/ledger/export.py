@@ -13,14 +13,32 @@ import msgspec
 
 from appliance.errors import PartMissing
 from appliance.ledger import entries
-from appliance.ledger.entries import Entry, Finished, Reserved, instant
+from appliance.ledger.entries import (
+    Entry,
+    Finished,
+    Reserved,
+    WindowClosed,
+    WindowConfirmed,
+    WindowProposed,
+    instant,
+)
 from appliance.ledger.store import Reader, stored_entries
+from appliance.ledger.windows import UNCHECKED
 
 _SYSLOG_PRIORITY: Final = 13 * 8 + 6
 """Facility 13 (log audit), severity 6 (informational) (RFC 5424 §6.2.1)."""
 _ENTERPRISE: Final = "jpki@32473"
 """SD-ID with the enterprise number that RFC 5612 reserves for documentation: we have none."""
 _DICOM: Final = "http://dicom.nema.org/resources/ontology/DCM"
+_BREAKING_THE_GLASS: Final = {
+    "coding": [
+        {
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
+            "code": "BTG",
+            "display": "break the glass",
+        }
+    ]
+}
 _OUTCOMES: Final = {"authenticated": "0", "refused": "4", "interrupted": "8"}
 """AuditEventOutcome (HL7 FHIR R4): success, minor failure, serious failure."""
 
@@ -61,7 +79,7 @@ def _syslog(index: int, entry: Entry, origin: str) -> bytes:
     stamp = instant(entry).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     # No value of an entry has a character that structured data would have to escape (RFC 5424 §6.3.3).
     fields = " ".join(
-        f'{name}="{value}"'
+        f'{name}="{",".join(value) if isinstance(value, list | tuple) else value}"'
         for name, value in msgspec.to_builtins(entry).items()
         if name not in {"time", "kind"}
     )
@@ -84,17 +102,23 @@ def _fhir_writer() -> Line:
 
 
 def audit_event(index: int, entry: Entry, origin: str) -> dict[str, Any]:
-    """Return *entry* as a FHIR R4 AuditEvent: a user authentication, its agents by alias or pseudonym."""
+    """
+    Return *entry* as a FHIR R4 AuditEvent: a user authentication, its agents by alias or pseudonym.
+
+    An authentication with nobody's check is one that breaks the glass, and emergency windows are security alerts.
+    """
     agents: list[Mapping[str, Any]] = []
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "type": {"system": _DICOM, "code": "110114", "display": "User Authentication"},
         "recorded": instant(entry).isoformat(timespec="milliseconds"),
         "source": {"observer": {"identifier": {"value": origin}}},
-        "entity": [{"what": {"identifier": {"system": f"urn:{origin}", "value": str(index)}}}],
+        "entity": [_entity(origin, index)],
     }
     if isinstance(entry, Reserved):
         event["action"] = "E"
+        if entry.check == UNCHECKED:
+            event["purposeOfEvent"] = [_BREAKING_THE_GLASS]
         agents += [_agent(entry.checked_by, requestor=True), _agent(entry.terminal, requestor=False)]
     elif isinstance(entry, Finished):
         event["outcome"] = _OUTCOMES[entry.outcome]
@@ -102,14 +126,33 @@ def audit_event(index: int, entry: Entry, origin: str) -> dict[str, Any]:
             event["outcomeDesc"] = entry.code
         holder = entry.holder if isinstance(entry.holder, str) else "unknown"
         agents.append(_agent(holder, requestor=True))
-        event["entity"].append(
-            {"what": {"identifier": {"system": f"urn:{origin}", "value": str(entry.reserved)}}}
-        )
+        event["entity"].append(_entity(origin, entry.reserved))
+    elif isinstance(entry, WindowProposed | WindowConfirmed | WindowClosed):
+        event["type"] = {"system": _DICOM, "code": "110113", "display": "Security Alert"}
+        event["subtype"] = _override(entry)
+        agents.append(_agent(entry.by if isinstance(entry.by, str) else origin, requestor=True))
+        if not isinstance(entry, WindowProposed):
+            event["entity"].append(_entity(origin, entry.window))
     else:
         event["type"] = {"system": _DICOM, "code": "110101", "display": "Audit Log Used"}
         agents.append(_agent(origin, requestor=False))
     event["agent"] = agents
     return event
+
+
+def _override(entry: WindowProposed | WindowConfirmed | WindowClosed) -> list[Mapping[str, str]]:
+    """Return what of an emergency override this is; proposing one is none yet."""
+    match entry:
+        case WindowProposed():
+            return [{"system": _DICOM, "code": "110132", "display": "Use of Restricted Function"}]
+        case WindowConfirmed():
+            return [{"system": _DICOM, "code": "110127", "display": "Emergency Override Started"}]
+        case WindowClosed():
+            return [{"system": _DICOM, "code": "110138", "display": "Emergency Override Stopped"}]
+
+
+def _entity(origin: str, index: int) -> Mapping[str, Any]:
+    return {"what": {"identifier": {"system": f"urn:{origin}", "value": str(index)}}}
 
 
 def _agent(name: str, *, requestor: bool) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -39,12 +40,12 @@ def store(configuration: Configuration) -> Store:
     return SqliteStore(configuration.path(settings.database), settings.origin)
 
 
-def verifier_key(configuration: Configuration) -> VerifierKey:
-    """Return what checkpoints verify with; raise ConfigInvalid where it is no Ed25519 or P-256 key."""
+def verifier_key(configuration: Configuration, file: Path | None = None) -> VerifierKey:
+    """Return what checkpoints verify with, the key in *file* if not None; raise ConfigInvalid where it is no Ed25519 or P-256 key."""
     settings = configuration.settings.ledger
-    path = configuration.path(settings.key)
+    path = configuration.path(settings.key) if file is None else file.absolute()
     try:
-        key = load_pem_public_key(configuration.read(settings.key))
+        key = load_pem_public_key(configuration.read(str(path)))
         if isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
             return VerifierKey.of_log(settings.origin, key)
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -3,6 +3,9 @@ What authentications tell the log (`authentication.Ledger`): reserved before a k
 
 An entry that was reserved is *open* until it is finished. When its caller was told that it could not be reserved
 and it was all the same, or the process ends in between, it is closed as interrupted: at once, or at the next start.
+
+So is a proposed emergency window until it is closed. No window outlives the process that opened it: what is stored says
+what was, and opens nothing. Whoever could write the store could otherwise do away with the check of holders.
 """
 
 import asyncio
@@ -10,10 +13,20 @@ import math
 from collections.abc import Callable
 
 from appliance.ledger import entries
-from appliance.ledger.entries import Continued, Entry, Finished, Pruned, Reserved
+from appliance.ledger.entries import (
+    Continued,
+    Entry,
+    Finished,
+    Pruned,
+    Reserved,
+    WindowClosed,
+    WindowConfirmed,
+    WindowProposed,
+)
 from appliance.ledger.log import Log
 from appliance.ledger.merkle import Frontier
 from appliance.ledger.store import Reader, fetching, stored_entries
+from appliance.ledger.windows import UNCHECKED, Windows
 
 Permission = Callable[[], None]
 """Raises LedgerError where nothing may be reserved at present."""
@@ -28,6 +41,10 @@ class Recorder:
         self._permit: Permission = _always
         self._open: set[int] = set()
         self._abandoned: set[int] = set()
+        self._windows = Windows()
+        """Those of this process."""
+        self._closings: dict[int, WindowClosed] = {}
+        """How windows among the abandoned entries are to be closed."""
         log.on_orphan(self._orphaned)
 
     def ask(self, permit: Permission) -> None:
@@ -48,21 +65,65 @@ class Recorder:
         if self.log.size == 0:
             await self._continue()
         left = await self.log.run(lambda writer, _frontier: unfinished(writer))
-        self._open |= set(left)
+        for index, entry in left.items():
+            self._leave(index, entry)
         for index in left:
             await self._interrupt(index)
+        self._abandoned &= self._open
         return len(left)
 
     async def reserve(self, entry: Reserved) -> int:
-        """Make *entry* durable and return its index; or raise LedgerError, and no key may be used."""
+        """
+        Make *entry* durable and return its index; or raise LedgerError, and no key may be used.
+
+        Raises EmergencyClosed where nobody has checked the holder, and no window is open for that now.
+        """
+        if entry.check == UNCHECKED:
+            # Entries are written in the order of these calls: none of this kind comes after its window's end.
+            self._windows.require(entry)
+        return await self._begin(entry)
+
+    async def propose(self, entry: WindowProposed) -> int:
+        """Make *entry* durable and return its index, by which the window is known; or raise LedgerError."""
+        index = await self._begin(entry)
+        self._windows.propose(index, entry)
+        return index
+
+    async def confirm(self, entry: WindowConfirmed) -> None:
+        """Make *entry* durable, and from then on let its window be used; or raise LedgerError."""
+        self._permit()
+        await self.log.append(entries.checked(entry))
+        if entry.window in self._windows:
+            # Else it was closed meanwhile.
+            self._windows.confirm(entry)
+
+    async def close(self, entry: WindowClosed) -> None:
+        """
+        Let a window be used no longer, at once, and make *entry* durable.
+
+        Where it raises LedgerError the window is closed all the same, and `sweep` sees to the entry.
+        """
+        self._windows.close(entry)
+        written = self.log.append(entries.checked(entry))
+        try:
+            await written
+        except BaseException:
+            if _is_durable(written):
+                self._open.discard(entry.window)
+            else:
+                self._closings[entry.window] = entry
+                self._abandoned.add(entry.window)
+            raise
+        self._open.discard(entry.window)
+
+    async def _begin(self, entry: Reserved | WindowProposed) -> int:
         self._permit()
         written = self.log.append(entries.checked(entry))
         try:
             index = await written
         except asyncio.CancelledError:
             if _is_durable(written):
-                self._open.add(written.result())
-                self._abandoned.add(written.result())
+                self._leave(written.result(), entry)
             raise
         self._open.add(index)
         return index
@@ -108,16 +169,24 @@ class Recorder:
 
     def _orphaned(self, index: int, content: bytes) -> None:
         entry = entries.decode(content)
-        if isinstance(entry, Reserved):
-            self._open.add(index)
-            self._abandoned.add(index)
-        elif isinstance(entry, Finished):
-            self._open.discard(entry.reserved)
+        if isinstance(entry, Reserved | WindowProposed):
+            self._leave(index, entry)
+        elif (ended := _ended_by(entry)) is not None:
+            self._open.discard(ended)
+            self._closings.pop(ended, None)
 
-    async def _interrupt(self, reserved: int) -> None:
-        entry = Finished(time=self._now(), reserved=reserved, outcome="interrupted")
-        await self.log.append(entries.encode(entry))
-        self._open.discard(reserved)
+    def _leave(self, index: int, entry: Reserved | WindowProposed) -> None:
+        """Have the *entry* at *index* closed as interrupted: nobody else will."""
+        self._open.add(index)
+        self._abandoned.add(index)
+        if isinstance(entry, WindowProposed):
+            self._closings[index] = WindowClosed(time=self._now(), window=index, cause="interrupted")
+
+    async def _interrupt(self, index: int) -> None:
+        finished = Finished(time=self._now(), reserved=index, outcome="interrupted")
+        await self.log.append(entries.encode(self._closings.get(index, finished)))
+        self._open.discard(index)
+        self._closings.pop(index, None)
 
     async def _continue(self) -> None:
         origin = await self.log.run(lambda writer, _frontier: writer.predecessor())
@@ -138,17 +207,28 @@ def _is_durable(written: "asyncio.Future[int]") -> bool:
     return written.done() and not written.cancelled() and written.exception() is None
 
 
-def unfinished(reader: Reader) -> list[int]:
-    """Return the entries that were reserved and are not finished."""
+def unfinished(reader: Reader) -> dict[int, Reserved | WindowProposed]:
+    """Return the entries that were reserved and are not finished, and windows that are not closed."""
     head = reader.head()
-    left: dict[int, None] = {}
+    left: dict[int, Reserved | WindowProposed] = {}
     for index, content in stored_entries(reader, head.settled, head.size):
         entry = entries.decode(content)
-        if isinstance(entry, Reserved):
-            left[index] = None
-        elif isinstance(entry, Finished):
-            left.pop(entry.reserved, None)
-    return list(left)
+        if isinstance(entry, Reserved | WindowProposed):
+            left[index] = entry
+        elif (ended := _ended_by(entry)) is not None:
+            left.pop(ended, None)
+    return left
+
+
+def _ended_by(entry: Entry) -> int | None:
+    """Return the index of the entry that *entry* brings to its end; None where it ends none."""
+    match entry:
+        case Finished(reserved=reserved):
+            return reserved
+        case WindowClosed(window=window):
+            return window
+        case _:
+            return None
 
 
 def _nothing(_writer: Reader, _frontier: Frontier) -> None:

@@ -34,25 +34,29 @@ from appliance.errors import BY_CODE
 from appliance.hsm.health import WorkerState
 from appliance.hsm.ladder import TABLE, ErrorClass, Rung
 from appliance.hsm.messages import KeyLabel
+from appliance.metrics.connections import ConnectionMetrics
+from appliance.metrics.eligibility import EligibilityMetrics
 from appliance.metrics.labels import (
     AUTHENTICATED,
     CANCELLED,
+    CHECKS,
     ENDING_DAYS,
     EXCHANGE,
     KNOWN_STEPS,
     NO_CHECK,
     OTHER,
     PHASES,
-    REVOCATION_RESULTS,
+    STATUSES,
     STEPS,
+    TALKS,
     TRANSPORTS,
     Transport,
-    codes,
+    hsm_codes,
     refusals,
     rung_name,
     status_label,
 )
-from appliance.trust.revocation import Method
+from appliance.metrics.trust import TrustMetrics
 
 _HSM_SECONDS: Final = (
     *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
@@ -69,7 +73,7 @@ class Metrics:
     """
     The collectors of one appliance, in a registry of their own.
 
-    Fits `hsm.observer.Observer`; `revocation_checked` fits `revocation.policy.Observe`.
+    Fits `hsm.observer.Observer`.
     """
 
     def __init__(self) -> None:
@@ -146,6 +150,17 @@ class Metrics:
             registry=here,
         )
         self.in_flight = Gauge("jpki_authentications_in_flight", "Authentications under way.", registry=here)
+        self.allowed = Gauge(
+            "jpki_authentications_allowed",
+            "How many authentications may be under way at once.",
+            registry=here,
+        )
+        self._emergency = Gauge(
+            "jpki_emergency_windows",
+            "Windows in which nobody checks holders, proposed and open.",
+            ["state"],
+            registry=here,
+        )
         self._ending = Counter(
             "jpki_holder_certificates_ending_total",
             "Authentications with a holder's certificate that ends within so many days.",
@@ -163,7 +178,14 @@ class Metrics:
         self._statuses = Counter(
             "jpki_card_status_total", "Answers of cards by status word.", ["step", "status"], registry=here
         )
-        self.terminal_connected = Gauge(
+        self._waited = Histogram(
+            "jpki_card_waited_seconds",
+            "From the arrival of a remote card's answers until the next commands for it left.",
+            ["mode"],
+            buckets=_HSM_SECONDS,
+            registry=here,
+        )
+        self._terminal_connected = Gauge(
             "jpki_terminal_connected",
             "Whether the remote terminal is connected.",
             ["terminal"],
@@ -175,22 +197,12 @@ class Metrics:
             "When the readers were last looked at; 0 where there are none.",
             registry=here,
         )
+        # --- who comes
+        self.connections = ConnectionMetrics(here)
         # --- what is believed
-        self.not_after = Gauge(
-            "jpki_certificate_not_after_timestamp_seconds",
-            "When a configured certificate ends.",
-            ["certificate"],
-            registry=here,
-        )
-        self.crl_next_update = Gauge(
-            "jpki_crl_next_update_timestamp_seconds",
-            "When the first of the issuer's lists is due; 0 where none has been imported.",
-            ["issuer"],
-            registry=here,
-        )
-        self._revocation = Counter(
-            "jpki_revocation_checks_total", "Checks for revocation.", ["method", "result"], registry=here
-        )
+        self.trust = TrustMetrics(here)
+        # --- who is asked afterwards
+        self.eligibility = EligibilityMetrics(here)
         # --- what is remembered
         self.ledger_size = Gauge("jpki_ledger_size", "Entries in the ledger.", registry=here)
         self.checkpoint_at = Gauge(
@@ -215,6 +227,8 @@ class Metrics:
             "Whether the system's clock follows another one; NaN where that cannot be asked.",
             registry=here,
         )
+        self._hsms: set[str] = set()
+        self._terminals: set[str] = set()
         # Found once for each of their closed sets: finding it costs more than counting, dozens of times a card.
         self._phase, self._answer = cache(self._phases.labels), cache(self._statuses.labels)
         self._queue, self._execution = cache(self._queued.labels), cache(self._executed.labels)
@@ -225,23 +239,19 @@ class Metrics:
     def _know_closed_sets(self) -> None:
         for phase in PHASES:
             self._phases.labels(phase)
-        outcomes = (AUTHENTICATED, CANCELLED, *refusals())
-        checks = (
-            (Mode.PIN, CheckMethod.PIN),
-            (Mode.PINLESS, CheckMethod.FACE),
-            (Mode.PINLESS, CheckMethod.VISUAL),
-        )
-        for (mode, check), outcome, transport in product(checks, outcomes, TRANSPORTS):
-            self._authentications.labels(mode.value, outcome, transport, check.value)
+        self.emergency(())
+        outcomes = (AUTHENTICATED, CANCELLED, *refusals(), OTHER)
+        for (mode, check), outcome, transport in product(CHECKS, outcomes, TRANSPORTS):
+            self._authentications.labels(mode.value, outcome, transport, check)
         for step in (*STEPS, OTHER):
             self._step_seconds.labels(step, "local")
-            self._statuses.labels(step, "9000")
+            for status in (*STATUSES, OTHER):
+                self._statuses.labels(step, status)
         self._step_seconds.labels(EXCHANGE, "remote")
+        for talk in TALKS:
+            self._waited.labels(talk)
         for days in ENDING_DAYS:
             self._ending.labels(str(days))
-        for method in (Method.CRL, Method.OCSP):
-            for result in REVOCATION_RESULTS:
-                self._revocation.labels(method.value, result)
         for sink in ("store", "signer"):
             self._ledger_failures.labels(sink)
 
@@ -253,14 +263,37 @@ class Metrics:
             self._canary.labels(alias, key.value)
         for ckr, treatment in TABLE.items():
             self._hsm_errors.labels(alias, ckr, treatment.error_class.value)
-        for code in codes("hsm_"):
-            self._hsm_errors.labels(alias, code, ErrorClass.TRANSIENT.value)
+        for code, error_class in product((*hsm_codes(), OTHER), ErrorClass):
+            self._hsm_errors.labels(alias, code, error_class.value)
         for rung, result in product(Rung, ("healed", "failed")):
             self._recoveries.labels(alias, rung_name(rung), result)
         for state in WorkerState:
             self.hsm_workers.labels(alias, state.value)
         for gauge in (self.hsm_up, self._breaker, self._pin_low):
             gauge.labels(alias)
+        self._hsms.add(alias)
+
+    def configured(self, hsms: Iterable[str], terminals: Iterable[str]) -> None:
+        """
+        Know *hsms* and remote *terminals*, and tell nothing any more of how others are.
+
+        What is configured no longer would otherwise stay down for ever, and so would its alert. What is asked for at
+        every scrape anyway is begun anew.
+        """
+        there, connecting = set(hsms), set(terminals)
+        for alias in self._hsms - there:
+            for gauge in (self._breaker, self._pin_low):
+                gauge.remove(alias)
+        for alias in self._terminals - connecting:
+            self._terminal_connected.remove(alias)
+        for gauge in (self.hsm_up, self.hsm_workers, self.hsm_info):
+            gauge.clear()
+        self.trust.forget()
+        self._hsms, self._terminals = set(), connecting
+        for alias in there:
+            self.know_hsm(alias)
+        for alias in connecting:
+            self._terminal_connected.labels(alias)
 
     def know_sinks(self, names: Iterable[str]) -> None:
         """Make the labels of the places that get copies of checkpoints."""
@@ -315,6 +348,12 @@ class Metrics:
         """Note how long a part (of PHASES) of an authentication took."""
         self._phase(name).observe(seconds)
 
+    def emergency(self, windows: Iterable[bool]) -> None:
+        """Note the emergency windows there are, each by whether it is open."""
+        are_open = list(windows)
+        self._emergency.labels("open").set(are_open.count(True))
+        self._emergency.labels("proposed").set(are_open.count(False))
+
     def holder_certificate(self, left: timedelta) -> None:
         """Count a holder's certificate that ends soon."""
         for days in ENDING_DAYS:
@@ -323,19 +362,24 @@ class Metrics:
 
     # --- where cards are --------------------------------------------------------------------------------------------
 
+    def terminal(self, alias: str, *, is_connected: bool) -> None:
+        """Note whether the remote terminal *alias* is connected, as long as it is configured."""
+        if alias in self._terminals:
+            self._terminal_connected.labels(alias).set(is_connected)
+
     def step(self, step: str, transport: Transport, seconds: float) -> None:
         """Note how long one step with a card took. Called from any thread."""
         self._step_seconds.labels(step if step in KNOWN_STEPS else OTHER, transport).observe(seconds)
+
+    def card_waited(self, mode: str, seconds: float) -> None:
+        """Note how long a remote card waited for us between two exchanges of a session for *mode* (of TALKS)."""
+        self._waited.labels(mode).observe(seconds)
 
     def answered(self, step: str, status: int) -> None:
         """Count a card's answer."""
         self._answer(step if step in KNOWN_STEPS else OTHER, status_label(status)).inc()
 
-    # --- what is believed, what is remembered -------------------------------------------------------------------------
-
-    def revocation_checked(self, method: Method, result: str) -> None:
-        """Count a check: `good`, or a failure's code (`revocation.policy.Observe`)."""
-        self._revocation.labels(method.value, result if result in REVOCATION_RESULTS else OTHER).inc()
+    # --- what is remembered -------------------------------------------------------------------------
 
     def appended(self, seconds: float) -> None:
         """Note how long an entry took to be durable."""

@@ -8,10 +8,15 @@ from appliance.card.jpki import Mode
 from appliance.errors import (
     BY_CODE,
     CardError,
+    ConfigurationError,
+    EligibilityError,
+    EligibilityNotConfigured,
+    EligibilityPartMissing,
     EvidenceInvalid,
     FrontImageUnreadable,
     FrontNotGenuine,
     HsmError,
+    InstitutionError,
     LedgerError,
     TerminalError,
     TrustError,
@@ -24,6 +29,7 @@ Transport: TypeAlias = Literal["local", "remote"]
 TRANSPORTS: Final[tuple[Transport, ...]] = ("local", "remote")
 AUTHENTICATED: Final = "authenticated"
 CANCELLED: Final = "cancelled"
+ANSWERED: Final = "answered"
 OTHER: Final = "other"
 
 PHASES: Final = ("total", "exchange", "reserve", "institution-signature", "revocation", "finish", "token")
@@ -38,6 +44,8 @@ STEPS: Final = (
 """The dialogues' steps by their names in `card`."""
 EXCHANGE: Final = "exchange"
 """All steps of one exchange with a remote terminal, its network included: how long each takes, only the terminal knows."""
+TALKS: Final = ("pinless", "pin", "front", "visual")
+"""What sessions with remote terminals are for, as `terminals.messages.Mode` has it."""
 STATUSES: Final = (
     *("9000", "6282", "6300", "63cx", "6700", "6982", "6983", "6984", "6985", "6a80", "6a81", "6a82", "6a86"),
     *("6b00", "6d00", "6e00"),
@@ -58,9 +66,21 @@ def refusals() -> list[str]:
     return [code for code, kind in BY_CODE.items() if issubclass(kind, ends) and not issubclass(kind, others)]
 
 
-def codes(beginning: str) -> list[str]:
-    """Return our codes with this *beginning*."""
-    return [code for code in BY_CODE if code.startswith(beginning)]
+def eligibility_outcomes() -> list[str]:
+    """Return what becomes of a question to the eligibility service."""
+    never = (EligibilityNotConfigured, EligibilityPartMissing)  # nobody is asked then
+    failures = (
+        code
+        for code, kind in BY_CODE.items()
+        if issubclass(kind, EligibilityError) and not issubclass(kind, never)
+    )
+    return [ANSWERED, CANCELLED, *failures]
+
+
+def hsm_codes() -> list[str]:
+    """Return the codes that a worker of an HSM can fail with (`hsm.crews.recruit.error_of`)."""
+    ends = (HsmError, InstitutionError, ConfigurationError)
+    return [code for code, kind in BY_CODE.items() if issubclass(kind, ends)]
 
 
 def rung_name(rung: Rung) -> str:
@@ -80,7 +100,8 @@ NO_CHECK: Final = "none"
 """Of an authentication that ended before a card was there, where nobody asks how its holder was checked."""
 CHECKS: Final = (
     *((Mode.PIN, CheckMethod.PIN.value), (Mode.PINLESS, CheckMethod.FACE.value)),
-    *((Mode.PINLESS, CheckMethod.VISUAL.value), (Mode.PINLESS, NO_CHECK)),
+    *((Mode.PINLESS, CheckMethod.VISUAL.value), (Mode.PINLESS, CheckMethod.NONE_EMERGENCY.value)),
+    (Mode.PINLESS, NO_CHECK),
 )
 KNOWN_STEPS: Final = frozenset((*STEPS, EXCHANGE))
 KNOWN_STATUSES: Final = frozenset(STATUSES)

@@ -5,6 +5,7 @@ A decision is repeated for the time at which it was made, or for another that is
 same answer of the card would have been accepted at that time.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ STEPS: Final = (
     *("revocation", "identity-check", "digest"),
 )
 """What is checked, in this order."""
+_NOBODY: Final = "none_emergency"
 _CHECK_METHODS: Final = {
     Mode.PIN: frozenset({"pin"}),
-    Mode.PINLESS: frozenset({"face", "visual", "none_emergency"}),
+    Mode.PINLESS: frozenset({"face", "visual", _NOBODY}),
 }
+_WINDOW: Final = re.compile(r"w-(0|[1-9][0-9]{0,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def decide(document: bytes, trust: Trust, at: datetime | None = None) -> Iterato
       4. holder-path: the certificate leads to a CA that is believed, the one that is named, at the time;
       5. holder-proof: the card signed nonce and code, or the nonce alone, as the mode says;
       6. revocation: the answer is what it is based on, as far as that may be passed on;
-      7. identity-check: the holder was checked in a way that goes with the mode;
+      7. identity-check: the holder was checked in a way that goes with the mode, or an emergency window is named;
       8. digest: nothing that no signature covers was changed.
     """
     evidence = Evidence.from_bytes(document)
@@ -96,11 +99,7 @@ def decide(document: bytes, trust: Trust, at: datetime | None = None) -> Iterato
     with _step("revocation"):
         finding = _revocation(evidence.revocation, holder, trust, made)
     yield Step("revocation", finding)
-    if evidence.identity_check.method not in _CHECK_METHODS[evidence.mode]:
-        raise EvidenceInvalid(
-            "identity-check", f"'{evidence.identity_check.method}' does not go with the mode"
-        )
-    yield Step("identity-check", f"{evidence.identity_check.method}, by {evidence.identity_check.by}")
+    yield Step("identity-check", _identity_check(evidence))
     if evidence.digest != evidence.sealed:
         raise EvidenceInvalid("digest", "the document was changed after it was made")
     where = (
@@ -225,6 +224,19 @@ def _by_lists(
         raise EvidenceInvalid("revocation", "the list names the certificate")
     _require_times(part, found.heading.this_update, found.heading.next_update)
     return f"{told}; the list given is that list, genuine, and does not name the certificate"
+
+
+def _identity_check(evidence: Evidence) -> str:
+    method, by, log = evidence.identity_check.method, evidence.identity_check.by, evidence.log
+    if method not in _CHECK_METHODS[evidence.mode]:
+        raise EvidenceInvalid("identity-check", f"'{method}' does not go with the mode")
+    if method != _NOBODY:
+        return f"{method}, by {by}"
+    window = _WINDOW.fullmatch(by)
+    # A window is called after the entry that has proposed it, in the log that later announced this.
+    if window is None or log is None or int(window[1]) >= log.index:
+        raise EvidenceInvalid("identity-check", "nobody checked the holder, and no emergency window is named")
+    return f"{method}: NOBODY checked the holder; emergency window {by} of ledger {log.origin}"
 
 
 def _require_times(part: RevocationPart, this_update: datetime, next_update: datetime | None) -> None:

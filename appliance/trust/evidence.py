@@ -96,7 +96,7 @@ class RevocationPart(_Part, frozen=True, kw_only=True):
 
 
 class IdentityCheckPart(_Part, frozen=True, kw_only=True):
-    """How the holder was checked, and by which device or operator."""
+    """How the holder was checked, and by which device or operator; where nobody could, in which emergency window."""
 
     method: Text
     by: Text

@@ -203,6 +203,32 @@ def bad_day(crowded: Site) -> Iterator[Daemon]:
         yield running
 
 
+async def test_who_connects_and_says_nothing_keeps_nobody_out(bad_day: Daemon) -> None:
+    """A terminal gets in past all the others, who are counted where Prometheus asks, as is what is no TLS."""
+    site = bad_day.site
+    crowd = [await asyncio.open_connection("localhost", site.port) for _ in range(40)]
+    async with network(site) as there, session(site) as client:
+        wire = await there.connect(client_context(site, name_of(2)))
+        async with known(client, "crowd-2.r1"):
+            reader, writer = await asyncio.open_connection("localhost", site.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+            async with asyncio.timeout(SECONDS):
+                assert b"HTTP" not in await reader.read()
+            async with aiohttp.ClientSession() as prometheus, prometheus.get(bad_day.metrics) as answer:
+                counted = {
+                    name: float(value)
+                    for name, value in (
+                        line.rsplit(" ", 1) for line in (await answer.text()).splitlines() if line[0] != "#"
+                    )
+                }
+        wire.cut()
+    for _, end in (*crowd, (reader, writer)):
+        end.transport.abort()
+    assert counted["jpki_connections_open"] >= 1
+    assert counted["jpki_connections_waiting"] + counted['jpki_connections_refused_total{cause="late"}'] >= 40
+    assert counted['jpki_connections_refused_total{cause="failed"}'] >= 1
+
+
 @pytest.mark.parametrize("what", ["gone", "another-card", "another-cards-answers"])
 async def test_a_terminal_that_goes_or_changes_the_card_between_the_exchanges(
     bad_day: Daemon, what: str

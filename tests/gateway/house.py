@@ -26,7 +26,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from appliance.authentication import Card
 from appliance.config import PeerSettings
 from appliance.errors import CardAbsent, LedgerEntryAbsent
-from appliance.gateway.condition import CertificateEnd, Condition, Hsm, HsmKey, Ledger, Revocation
+from appliance.gateway.condition import (
+    CertificateEnd,
+    Condition,
+    Copies,
+    Hsm,
+    HsmKey,
+    Ledger,
+    Revocation,
+)
 from appliance.gateway.connections import Limits, Runner, SecureSite
 from appliance.gateway.desks import DeskState, DeskStatus, Progress, Work
 from appliance.gateway.http import application
@@ -114,10 +122,23 @@ def condition(*, hsm: bool = True, ledger: bool = True, revocation: bool = True)
         serving="hsm-1" if hsm else None,
         queued=0,
         ledger=Ledger(
-            origin="ledger.test/node-1", usable=ledger, size=12, checkpoint_size=12, failures={"folder": 1}
+            origin="ledger.test/node-1",
+            usable=ledger,
+            code=None if ledger else "ledger_unavailable",
+            size=12,
+            checkpoint_size=12,
+            failures={"folder": 1},
+            copies=Copies(place=True, covered=12, at=NOW.timestamp() - 30, waiting=None),
         ),
-        revocation=Revocation(usable=revocation, sources=("crl",), this_update=None, next_update=None),
-        certificates=(CertificateEnd(name="tls-server", not_after=NOW.timestamp() + 86_400),),
+        revocation=Revocation(
+            usable=revocation,
+            sources=("crl",),
+            this_update=NOW.timestamp() - 3_600,
+            next_update=NOW.timestamp() + (90_000 if revocation else -60),
+            longest_age_hours=48.0,
+        ),
+        certificates=(CertificateEnd(name="tls-server", not_after=NOW.timestamp() + 365 * 86_400),),
+        clock_synchronised=True,
         authentications=0,
     )
 

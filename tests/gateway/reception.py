@@ -25,10 +25,12 @@ from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.card.profile import shipped
 from appliance.chains import Chains
 from appliance.config import BudgetSettings, PeerSettings
+from appliance.emergency import Emergency
 from appliance.errors import CardAbsent, CardRemoved, DeskUnknown, LedgerUnavailable, ReaderBusy
 from appliance.front_reading import FrontReader
 from appliance.gateway.authentications import Authentications
 from appliance.gateway.desks import DeskState, DeskStatus, Progress, Stage, Work
+from appliance.gateway.emergency import EmergencyWindows
 from appliance.gateway.http import application
 from appliance.gateway.jobs import Jobs
 from appliance.gateway.keys import PublishedKeys
@@ -37,6 +39,7 @@ from appliance.gateway.services import Services
 from appliance.gateway.surface_readings import SurfaceReadings
 from appliance.gateway.token import ResultTokens
 from appliance.ledger.authentications import AuthenticationLedger
+from appliance.ledger.emergency import EmergencyLedger
 from appliance.ledger.entries import Finished, Reserved, decode
 from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log
@@ -60,8 +63,10 @@ INSTITUTION_KEY = rsa.generate_private_key(65_537, 2_048)
 TOKEN_KEY = ec.generate_private_key(ec.SECP256R1())
 AUDIENCE, OTHER_AUDIENCE = "reception.test", "ward.test"
 LONG = 30.0
+HOURS = 8.0
+OPERATORS = ("yamada", "sato")
 POLICY = Policy(
-    frozenset({"operator-3"}), {"desk-1": "face-1", "desk-2": "face-1", "ward-3.": "face-1"}, LONG
+    frozenset({"operator-3"}), {"desk-1": "face-1", "desk-2": "face-1", "ward-3.": "face-1"}, LONG, HOURS
 )
 BUDGET = BudgetSettings(per_minute=10_000, at_once=64)
 
@@ -220,6 +225,17 @@ class _Nowhere:
 
 
 @dataclass(slots=True)
+class Clock:
+    """Tells a time that a test may change."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        """Return it."""
+        return self.now
+
+
+@dataclass(slots=True)
 class Reception:
     """The gateway under test: *mine* and *theirs* are two peers' sessions, *mine* for all desks, *theirs* for desk-2."""
 
@@ -235,6 +251,11 @@ class Reception:
     socket: Path
     mine: aiohttp.ClientSession
     theirs: aiohttp.ClientSession
+    emergency: Emergency
+    clock: "Clock"
+    """By which emergency windows end."""
+    operators: dict[str, aiohttp.ClientSession]
+    everybody: dict[str, Services]
 
     async def begin(self, body: dict[str, Any], **headers: str) -> str:
         """Begin what *body* asks for, and return where it is."""
@@ -287,7 +308,12 @@ async def open_reception(
         authenticator = _authenticator(gates, keeper, hierarchy, now)
         reader = FrontReader(authenticator.profile, hierarchy.surface_root_key, os.urandom)
         readings = SurfaceReadings(jobs, reader)
-        authentications = Authentications(jobs, authenticator.authenticate, policy=POLICY, fronts=readings)
+        clock = Clock(now)
+        emergency = Emergency(EmergencyLedger(keeper.recorder, clock), clock, HOURS, frozenset(OPERATORS))
+        parts.push_async_callback(emergency.end)
+        authentications = Authentications(
+            jobs, authenticator.authenticate, policy=POLICY, fronts=readings, emergency=emergency
+        )
         parts.callback(readings.rendering.close)
         me = getpass.getuser()
         peers = {
@@ -300,7 +326,9 @@ async def open_reception(
                 audience=OTHER_AUDIENCE,
                 budget=BUDGET,
             ),
+            **{name: PeerSettings(alias=name, role="operator", user=me, budget=BUDGET) for name in OPERATORS},
         }
+        windows = EmergencyWindows(emergency, ORIGIN)
         sessions: dict[str, aiohttp.ClientSession] = {}
         all_services: dict[str, Services] = {}
         for name, settings in peers.items():
@@ -315,7 +343,7 @@ async def open_reception(
                 monotonic,
             )
             parts.callback(services.close)
-            app = application(services, [*authentications.routes(), *readings.routes()])
+            app = application(services, [*authentications.routes(), *readings.routes(), *windows.routes()])
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
             await runner.setup()
             parts.push_async_callback(runner.cleanup)
@@ -339,6 +367,10 @@ async def open_reception(
             folder / "mine",
             sessions["mine"],
             sessions["theirs"],
+            emergency,
+            clock,
+            {name: sessions[name] for name in OPERATORS},
+            all_services,
         )
         gates.open()
         await jobs.drain(LONG)

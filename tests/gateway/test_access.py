@@ -15,6 +15,8 @@ OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 MAY = {
     Role.RECEPTION: {
         ("POST", "/v1/authentications"),
+        ("GET", "/"),
+        ("GET", "/desk"),
         ("GET", "/v1/authentications/{id}"),
         ("GET", "/v1/authentications/{id}/events"),
         ("GET", "/v1/authentications/{id}/front"),
@@ -26,7 +28,17 @@ MAY = {
         ("POST", "/v1/evidence/verify"),
     },
     Role.TERMINAL: {("GET", "/v1/terminal"), ("GET", "/v1/terminals")},
-    Role.OPERATOR: {("GET", "/v1/status"), ("GET", "/v1/terminals")},
+    Role.OPERATOR: {
+        ("GET", "/"),
+        ("GET", "/v1/status"),
+        ("GET", "/v1/live"),
+        ("GET", "/v1/day"),
+        ("GET", "/v1/terminals"),
+        ("GET", "/v1/emergency-windows"),
+        ("POST", "/v1/emergency-windows"),
+        ("POST", "/v1/emergency-windows/{id}/confirmation"),
+        ("DELETE", "/v1/emergency-windows/{id}"),
+    },
     Role.AUDITOR: {
         ("POST", "/v1/tokens/verify"),
         ("POST", "/v1/evidence/verify"),
@@ -36,7 +48,12 @@ MAY = {
         ("GET", "/v1/log/proofs/{index}"),
     },
 }
-EVERYBODY = {("GET", "/openapi.yaml"), ("GET", "/.well-known/jwks.json")}
+EVERYBODY = {
+    ("GET", "/openapi.yaml"),
+    ("GET", "/.well-known/jwks.json"),
+    ("GET", "/pages/{file}"),
+    ("GET", "/v1/texts"),
+}
 
 
 async def reached(_request: web.Request) -> web.Response:
@@ -56,7 +73,7 @@ def others() -> list[web.RouteDef]:
 
 async def answered(house: House, method: str, path: str) -> tuple[int, str | None]:
     """Return status and code of a request without a body."""
-    address = path.format(id="x", path="0/000", index="0")
+    address = path.format(id="x", path="0/000", index="0", file="frame.css")
     async with house.session().request(method, address) as answer:
         is_problem = answer.content_type == "application/problem+json"
         return answer.status, (await answer.json(content_type=None))["code"] if is_problem else None

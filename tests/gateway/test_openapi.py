@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
@@ -18,15 +19,20 @@ from schemathesis.generation import GenerationMode
 
 from appliance.authentication import Authentication, Card, Compare, Request
 from appliance.config import BudgetSettings
+from appliance.emergency import Emergency
 from appliance.errors import BY_CODE, CardAbsent, DeskUnknown
 from appliance.gateway.access import TABLE
 from appliance.gateway.authentications import Authentications
 from appliance.gateway.desks import Progress, Stage, Work
+from appliance.gateway.day import Day
+from appliance.gateway.emergency import EmergencyWindows
 from appliance.gateway.http import get
 from appliance.gateway.jobs import Jobs, Then
+from appliance.gateway.live import Live
 from appliance.gateway.peers import Role
 from appliance.gateway.status import contract
 from appliance.gateway.surface_readings import SurfaceReadings
+from appliance.ledger.emergency import EmergencyLedger
 from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log
 from appliance.ledger.publication import Publication
@@ -67,6 +73,11 @@ def test_every_code_that_is_named_exists() -> None:
     }
     assert named <= {*BY_CODE}, named - {*BY_CODE}
     assert "TODO" not in text
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
 
 
 class Desks(FakeDesks):
@@ -145,11 +156,21 @@ class Running:
             offered = services(peers, log=Publication(log.store), monotonic=time.monotonic)
             offered.desks = Desks()
             jobs = Jobs(at_once=256, keep_seconds=60)
+            emergency = Emergency(
+                EmergencyLedger(keeper.recorder, now), now, hours=72.0, operators=frozenset({"operator"})
+            )
             readings = SurfaceReadings(jobs, None)
-            more = [*Authentications(jobs, never).routes(), *readings.routes(), get("/v1/terminal", terminal)]
+            more = [
+                *Authentications(jobs, never, emergency=emergency).routes(),
+                *readings.routes(),
+                *Live(jobs, Day()).routes(),
+                *EmergencyWindows(emergency, ORIGIN).routes(),
+                get("/v1/terminal", terminal),
+            ]
             async with serving(offered, self.folder, more=more, server=self.ca.server()) as house:
                 self._tell(house)
                 await self._stop.wait()
+            await emergency.end()
             readings.rendering.close()
 
     def _tell(self, house: House) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from appliance.config import PeerSettings
 from appliance.errors import ConfigInvalid, PeerUnknown
 from appliance.gateway.connections import Limits
+from appliance.gateway.doorstep import Patience
 from appliance.gateway.peers import Account, Certificate, Credentials, Directory, Role, account, certificate
 from tests.gateway.house import AUDIENCE, GROUP, NOW, USER, Ca, House, peer, pin, services, serving
 
@@ -160,7 +161,7 @@ async def test_tls_hears_nobody_without_a_certificate_that_counts(ca: Ca, tmp_pa
 
 async def test_a_handshake_that_does_not_come_ends_the_connection(ca: Ca, tmp_path: Path) -> None:
     """Who connects to the TLS port and says nothing, or something else, is let go before long."""
-    limits = Limits(handshake_seconds=0.2)
+    limits = Limits(patience=Patience(seconds=0.2))
     async with serving(services([]), tmp_path, server=ca.server(), limits=limits) as house:
         for sent in (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", house.port)

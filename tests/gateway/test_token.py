@@ -20,7 +20,7 @@ from appliance.card.algorithm import Algorithm
 from appliance.card.jpki import Mode
 from appliance.card.nonce import Nonce
 from appliance.errors import HsmUnavailable, JwksInvalid, TokenInvalid
-from appliance.gateway.token import REQUIRED, ResultTokens, claims_of, verify
+from appliance.gateway.token import ResultTokens, claims_of, verify
 from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import HolderCertificate, parse
 from appliance.trust.jwk import jwk

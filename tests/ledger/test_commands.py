@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance import config
@@ -55,6 +56,18 @@ def test_damage_is_told(folder: Path) -> None:
         log.rows("UPDATE batches SET hashes = zeroblob(length(hashes)) WHERE first = 0")  # type: ignore[attr-defined]
     with pytest.raises(LedgerDamaged, match="entry 0"):
         run(folder, "verify")
+
+
+def test_a_log_of_an_earlier_key_is_verified_by_that_key(folder: Path, tmp_path: Path) -> None:
+    """After a change of the ledger's key the closed log needs the key of its own time, and only that."""
+    earlier = (folder / "softhsm" / "ledger.pub.pem").rename(tmp_path / "earlier.pem")
+    key = Ed25519PrivateKey.generate().public_key()
+    (folder / "softhsm" / "ledger.pub.pem").write_bytes(
+        key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    with pytest.raises(LedgerDamaged):
+        run(folder, "verify")
+    assert run(folder, "--public-key", str(earlier), "verify").stdout.startswith(f"{SIZE} entries")
 
 
 def test_an_entry_is_proved(folder: Path, key: MemoryKey) -> None:

@@ -97,7 +97,7 @@ async def test_what_was_left_open_is_closed_at_the_next_start(new_store: NewStor
         async with kept(new_store(), key) as keeper:
             assert keeper.log.size == 4
     with new_store().reading() as reader:
-        assert unfinished(reader) == []
+        assert unfinished(reader) == {}
         last = decode(dict(stored_entries(reader, 0, 4))[3])
     assert last == Finished(time=1, reserved=left, outcome="interrupted")
 

@@ -13,7 +13,7 @@ MONITORING = ROOT / "monitoring"
 RULES = (MONITORING / "rules" / "recording.yaml", MONITORING / "rules" / "alerts.yaml")
 CASES = MONITORING / "tests" / "alerts.yaml"
 DASHBOARD = MONITORING / "dashboards" / "jpki-appliance.json"
-_SELECTOR = re.compile(r"\b(jpki[a-z0-9_:]*|up)\b(?:\{([^}]*)\})?")
+_SELECTOR = re.compile(r"\b(jpki[a-z0-9_:]*|process_[a-z_]+|up)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'([a-z_]+)(=~|!~|!=|=)"([^"]*)"')
 
 
@@ -34,12 +34,18 @@ def recorded() -> dict[str, str]:
     return {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
 
 
+def panels() -> dict[str, list[str]]:
+    """Return the queries of the dashboard's panels by their titles, with the variable filled in."""
+    return {
+        panel["title"]: [target["expr"].replace("$instance", ".*") for target in panel["targets"]]
+        for panel in json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+        if "targets" in panel
+    }
+
+
 def queries() -> list[str]:
-    """Return every query of the dashboard, with its variable filled in."""
-    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
-    return [
-        target["expr"].replace("$instance", ".*") for panel in panels for target in panel.get("targets", ())
-    ]
+    """Return every query of the dashboard."""
+    return [query for queries in panels().values() for query in queries]
 
 
 def selectors(query: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:

@@ -1,0 +1,160 @@
+// Emergency windows: what is proposed or open, and the two persons' steps to it.
+
+import { ask, Refused } from "./asking.js";
+import { draw, paragraph, time } from "./console-words.js";
+import { make } from "./elements.js";
+import { errorText, text } from "./texts.js";
+
+const PATH = "/v1/emergency-windows";
+const HALF_HOUR = 0.5;
+const MOST_DESKS = 16;
+
+export async function windows(seconds) {
+  try {
+    return await ask("GET", PATH, { seconds });
+  } catch (error) {
+    if (error instanceof Refused && error.problem.code === "resource_absent") {
+      return null;
+    }
+    throw error;
+  }
+}
+
+// The panel: its form is made once, so that nothing somebody has begun to fill in goes away.
+export class Emergency {
+  constructor(place, again) {
+    this.again = again;
+    this.about = make("p", { text: "console-emergency-about" });
+    this.off = make("div", { id: "emergency-off" });
+    this.list = make("div", { id: "emergency-list" });
+    this.said = make("div", { id: "emergency-said", role: "status", tabindex: -1 });
+    this.reason = make("select", { id: "emergency-reason" });
+    this.hours = make("input", { id: "emergency-hours", type: "number", autocomplete: "off" });
+    this.hoursName = make("label", { for: "emergency-hours" });
+    this.desks = make("div", { class: "choices" });
+    this.form = make(
+      "form",
+      { on: { submit: (event) => this.propose(event) }, "aria-labelledby": "emergency-propose", novalidate: true },
+      make("h3", { id: "emergency-propose", text: "console-emergency-propose" }),
+      make("div", {}, make("label", { for: "emergency-reason", text: "console-emergency-reason" }), this.reason),
+      make("div", {}, this.hoursName, this.hours),
+      make("fieldset", {}, make("legend", { text: "console-emergency-which" }), this.desks),
+      make("button", { type: "submit", text: "console-emergency-propose" }),
+    );
+    place.append(this.about, this.off, this.list, this.said, this.form);
+    this.offered = "";
+    this.known = null;
+  }
+
+  show(known, desks) {
+    this.known = { ...known, seenAt: Date.now() };
+    const isPossible = known.longest_hours > 0;
+    this.form.hidden = !isPossible;
+    draw(this.off, isPossible, () => (isPossible ? [] : [paragraph(text("console-emergency-off"))]));
+    draw(this.list, known.windows, () => this.listed(known.windows));
+    this.offer(known, desks.map((one) => one.desk));
+  }
+
+  // Nothing is said any more of what was asked for before.
+  clear() {
+    this.list.replaceChildren();
+    this.said.replaceChildren();
+  }
+
+  offer({ reasons, longest_hours: most }, desks) {
+    const offered = JSON.stringify([reasons, most, desks]);
+    if (offered === this.offered) {
+      return;
+    }
+    this.offered = offered;
+    const marked = new Set(this.marked());
+    this.reason.replaceChildren(
+      ...reasons.map((one) => make("option", { value: one, text: `emergency-reason-${one}` })),
+    );
+    this.hoursName.replaceChildren(make("span", { text: "console-emergency-hours", values: { most } }));
+    Object.assign(this.hours, { min: HALF_HOUR, max: most, step: HALF_HOUR });
+    this.hours.value = this.hours.value || Math.min(1, most);
+    this.desks.replaceChildren(
+      ...desks.map((desk, at) => {
+        const mark = make("input", { type: "checkbox", id: `emergency-desk-${at}`, value: desk });
+        mark.checked = marked.has(desk);
+        return make("div", {}, mark, make("label", { for: mark.id }, desk));
+      }),
+    );
+  }
+
+  marked() {
+    return [...this.desks.querySelectorAll("input:checked")].map((one) => one.value);
+  }
+
+  listed(shown) {
+    return shown.length === 0 ? [make("p", { text: "console-emergency-none" })] : shown.map((one) => this.one(one));
+  }
+
+  one(shown) {
+    const { id, state, reason, desks, until, yours } = shown;
+    const isOpen = state === "open";
+    const facts = [
+      ["console-emergency-reason", text(`emergency-reason-${reason}`)],
+      ["console-emergency-desks", desks.length === 0 ? text("console-emergency-all-desks") : desks.join(", ")],
+      ["console-emergency-until", time(until)],
+      ["console-emergency-by", shown.proposed_by],
+      ...(isOpen ? [["console-emergency-confirmed-by", shown.confirmed_by]] : []),
+      ...(shown.confirm_before === null ? [] : [["console-emergency-confirm-before", time(shown.confirm_before)]]),
+    ];
+    const act = (name, key, step) =>
+      make("button", { type: "button", id: `${name}-${id}`, text: key, values: { id }, on: { click: step } });
+    const confirm = act("confirm", "console-emergency-confirm", () =>
+      this.step("POST", `/${id}/confirmation`, { confirm: true }, "console-emergency-confirmed-now"),
+    );
+    const close = act("close", "console-emergency-close", () =>
+      this.step("DELETE", `/${id}`, undefined, "console-emergency-closed-now"),
+    );
+    return make(
+      "div",
+      { class: `window ${state}`, "data-window": id },
+      make("h3", { text: isOpen ? "console-emergency-open" : "console-emergency-proposed" }),
+      make("dl", { class: "facts" }, ...facts.map(([key, value]) => fact(key, value))),
+      ...(yours && !isOpen ? [make("p", { text: "console-emergency-yours" })] : []),
+      make("p", { class: "steps" }, ...(yours || isOpen ? [] : [confirm]), close),
+    );
+  }
+
+  async propose(event) {
+    event.preventDefault();
+    const { now, seenAt } = this.known;
+    const hours = Number(this.hours.value);
+    const end = new Date(Date.parse(now) + (Date.now() - seenAt) + hours * 3_600_000);
+    const until = Number.isNaN(end.getTime()) ? "" : `${end.toISOString().slice(0, 19)}Z`;
+    const desks = this.marked().slice(0, MOST_DESKS);
+    const body = { reason: this.reason.value, until, desks };
+    await this.step("POST", "", body, "console-emergency-proposed-now", crypto.randomUUID());
+  }
+
+  async step(method, path, body, done, key) {
+    try {
+      const { id } = await ask(method, `${PATH}${path}`, { body, key });
+      this.said.replaceChildren(make("p", { text: done, values: { id } }));
+    } catch (error) {
+      this.said.replaceChildren(...(error instanceof Refused ? refused(error.problem) : [lost()]));
+    }
+    this.said.focus();
+    await this.again();
+  }
+}
+
+function fact(key, value) {
+  return make("div", {}, make("dt", { text: key }), make("dd", {}, value));
+}
+
+function lost() {
+  return make("p", { class: "trouble", text: "page-connection-lost" });
+}
+
+function refused({ code }) {
+  const said = errorText(code);
+  return [
+    make("p", { class: "trouble" }, said.title, " ", make("code", {}, code)),
+    paragraph(said.operator),
+  ];
+}

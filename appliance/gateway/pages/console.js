@@ -1,0 +1,154 @@
+// The console: looks again and again, and shows what it has just been told; never what was so some time ago.
+
+import { ask, pause, Refused } from "./asking.js";
+import { parts, place as placeParts, situation, summary } from "./console-parts.js";
+import { day, refusals } from "./console-day.js";
+import { Emergency, windows } from "./console-emergency.js";
+import { live } from "./console-live.js";
+import { draw, forget, paragraph, time } from "./console-words.js";
+import { connection, make } from "./elements.js";
+import { errorText, offerLanguages, speak, text } from "./texts.js";
+
+const EVERY = 2;
+// The day moves on also where nothing ends.
+const DAY_EVERY = 60;
+const ANSWER_SECONDS = 8;
+// After so many seconds without an answer nothing of the last one is shown any more.
+const STALE = 12;
+
+const known = document.querySelector("#known");
+const lost = document.querySelector("#lost");
+const asOf = document.querySelector("#as-of");
+// What was told last; null where nothing is that may still be so.
+let now = null;
+let dayOf = null;
+let seen = null;
+let refusal = null;
+
+const emergency = new Emergency(place("emergency"), look);
+
+function place(name) {
+  return document.querySelector(`#${name}`);
+}
+
+function present() {
+  known.hidden = now === null;
+  lost.hidden = now !== null || (refusal === null && seen === null);
+  if (now === null) {
+    forget();
+    ["summary", "parts", "live", "refusals", "day"].forEach((name) => place(name).replaceChildren());
+    emergency.clear();
+    asOf.replaceChildren();
+    lost.replaceChildren(...absence());
+    return;
+  }
+  lost.replaceChildren();
+  asOf.textContent = text("console-as-of", { time: time(now.status.condition.time) });
+  const here = situation(now);
+  draw(place("summary"), here, () => summary(here));
+  placeParts(place("parts"), parts(now.status, now.differs));
+  draw(place("live"), now.live, () => live(now.live));
+  place("emergency").hidden = now.emergencies === null;
+  if (now.emergencies !== null) {
+    emergency.show(now.emergencies, now.status.desks);
+  }
+  if (dayOf !== null) {
+    draw(place("refusals"), dayOf.refusals, () => refusals(dayOf.refusals));
+    draw(place("day"), [dayOf.now, dayOf.stretches], () => day(dayOf));
+  }
+}
+
+// Says why nothing is shown.
+function absence() {
+  if (refusal !== null) {
+    const said = errorText(refusal.code);
+    return [
+      make("h2", {}, said.title),
+      paragraph(said.operator),
+      make("p", {}, make("span", { text: "page-code" }), ": ", make("code", {}, refusal.code)),
+      make("p", {}, make("span", { text: "page-request" }), ": ", make("code", {}, refusal.request_id)),
+    ];
+  }
+  return seen === null ? [] : [make("p", { text: "console-stale", values: { time: time(seen) } })];
+}
+
+function lose() {
+  now = null;
+  dayOf = null;
+  connection(true);
+  present();
+}
+
+function age() {
+  // A clock that was set, and a computer that has slept, are reasons to look again, too.
+  return seen === null ? 0 : Math.abs(Date.now() - seen) / 1000;
+}
+
+async function look() {
+  const began = Date.now();
+  const [status, underWay, emergencies] = await Promise.all([
+    ask("GET", "/v1/status", { seconds: ANSWER_SECONDS }),
+    ask("GET", "/v1/live", { seconds: ANSWER_SECONDS }),
+    windows(ANSWER_SECONDS),
+  ]);
+  const old = dayOf === null ? Infinity : Math.abs(Date.now() - dayOf.askedAt) / 1000;
+  if (old > DAY_EVERY || underWay.ended !== dayOf.ended) {
+    const told = await ask("GET", "/v1/day", { seconds: ANSWER_SECONDS });
+    dayOf = { ...told, askedAt: Date.now(), ended: underWay.ended };
+  }
+  seen = Date.now();
+  const differs = Math.round((Date.parse(status.condition.time) - (began + seen) / 2) / 1000);
+  now = { status, live: underWay, emergencies, differs };
+  refusal = null;
+  connection(false);
+  present();
+}
+
+async function keepLooking() {
+  for (;;) {
+    try {
+      await look();
+    } catch (error) {
+      if (error instanceof Refused) {
+        refusal = error.problem;
+        now = null;
+        dayOf = null;
+        connection(false);
+        present();
+      } else {
+        refusal = null;
+        lose();
+      }
+    }
+    await pause(EVERY);
+  }
+}
+
+function watch() {
+  if (now !== null && age() > STALE) {
+    lose();
+  }
+}
+
+async function begin() {
+  offerLanguages();
+  for (;;) {
+    try {
+      await speak();
+      break;
+    } catch {
+      await pause(EVERY);
+    }
+  }
+  document.addEventListener("language", () => {
+    forget();
+    present();
+  });
+  setInterval(watch, 1000);
+  document.addEventListener("visibilitychange", watch);
+  addEventListener("pageshow", watch);
+  addEventListener("pagehide", lose);
+  await keepLooking();
+}
+
+await begin();

@@ -1,0 +1,141 @@
+// How it ended: in colour and in words, what to do next, and what is asked on the phone.
+
+import { make, show } from "./elements.js";
+import { date, errorText, moment } from "./texts.js";
+
+const METHODS = {
+  face: "desk-by-face",
+  visual: "desk-by-visual",
+  pin: "desk-by-pin",
+  none_emergency: "desk-by-emergency",
+};
+const ELIGIBILITY = {
+  valid: ["good", "desk-eligibility-valid"],
+  invalid: ["bad", "desk-eligibility-invalid"],
+  unknown: ["warn", "desk-eligibility-unknown"],
+};
+const SIGNS = { good: "✓", bad: "✕", warn: "!" };
+const DAYS = 90;
+// Refusals that another try may change, beside those whose status says so.
+const AGAIN = new Set(["verification_number_invalid", "verification_number_rejected", "pin_rejected", "pin_cancelled"]);
+const LATER = new Set([408, 409, 429, 500, 503]);
+
+// What an end comes to: its colour, the words for it, and whether trying again makes sense.
+function verdict(ended) {
+  if (ended.state === "authenticated") {
+    const isEmergency = ended.claims?.identity_check?.method === "none_emergency";
+    return isEmergency ? ["warn", "desk-result-emergency", false] : ["good", "desk-result-good", false];
+  }
+  if (ended.state === "cancelled") {
+    return ["warn", "desk-result-cancelled", true];
+  }
+  const { code, status } = ended.problem;
+  const canRepeat = AGAIN.has(code) || (LATER.has(status) && code !== "resource_absent");
+  return canRepeat || status === undefined || LATER.has(status)
+    ? ["warn", "desk-result-unfinished", canRepeat]
+    : ["bad", "desk-result-bad", false];
+}
+
+// A paragraph with what is read about a failure; it is found again in another language.
+function failure(code, part) {
+  return make("p", { words: () => errorText(code)[part] });
+}
+
+function banner(kind, text) {
+  const sign = make("span", { class: "mark", "aria-hidden": "true" }, SIGNS[kind]);
+  return make("div", { class: `banner ${kind}` }, sign, make("h2", { text }));
+}
+
+function phone(code, request, time) {
+  const row = (key, words) => make("div", {}, make("dt", { text: key }), make("dd", { words }));
+  const rows = [row("page-code", () => code), row("page-time", () => moment(time))];
+  if (request !== undefined) {
+    rows.push(row("page-request", () => request));
+  }
+  return make("dl", { class: "phone" }, ...rows);
+}
+
+function success(ended) {
+  const { claims } = ended;
+  const by = claims.identity_check.operator ?? claims.identity_check.device ?? "";
+  const parts = [make("p", { text: METHODS[claims.identity_check.method], values: { by, desk: claims.terminal } })];
+  if (claims.assurance === "unchecked") {
+    parts.push(make("p", { class: "note", text: "desk-unchecked" }));
+  }
+  const end = new Date(claims.certificate.not_after * 1000);
+  if (end - Date.now() < DAYS * 86_400_000) {
+    const until = () => date(end.toISOString().slice(0, 10));
+    parts.push(make("p", { class: "note", text: "desk-certificate-ends", values: { until } }));
+  }
+  return parts;
+}
+
+function refusal({ problem }) {
+  const parts = [failure(problem.code, "title")];
+  if (problem.tries_left !== undefined) {
+    parts.push(make("p", { class: "note", text: "desk-tries-left", values: { tries: problem.tries_left } }));
+  }
+  return parts;
+}
+
+function eligibility(answer) {
+  if (answer === undefined || answer.state === "none") {
+    return [];
+  }
+  if (answer.state !== "answered") {
+    const { code } = answer.problem ?? { code: "eligibility_cancelled" };
+    const next = [failure(code, "title"), failure(code, "clerk")];
+    return [strip("warn", "desk-eligibility-failed", [...next, make("p", { class: "code" }, code)])];
+  }
+  const [kind, key] = ELIGIBILITY[answer.summary] ?? ELIGIBILITY.unknown;
+  const reference =
+    answer.reference === undefined
+      ? []
+      : [make("p", { text: "desk-eligibility-reference", values: { reference: answer.reference } })];
+  return [strip(kind, key, reference)];
+}
+
+function strip(kind, key, content) {
+  const heading = make("h3", { text: key });
+  return make("section", { class: `strip ${kind}` }, make("p", { text: "desk-eligibility" }), heading, ...content);
+}
+
+function next(ended) {
+  const heading = make("h3", { text: "desk-next" });
+  if (ended.state === "authenticated") {
+    return [heading, make("p", { text: "desk-next-good" })];
+  }
+  if (ended.state === "cancelled" && ended.problem === undefined) {
+    return [heading, make("p", { text: "desk-next-cancelled" })];
+  }
+  return [heading, failure(ended.problem.code, "clerk")];
+}
+
+// Shows how it *ended*, and returns whether the same is to be tried again.
+export function result(place, check, ended) {
+  const [kind, words, canRepeat] = verdict(ended);
+  const about = ended.state === "authenticated" ? success(ended) : ended.problem === undefined ? [] : refusal(ended);
+  const code = ended.problem?.code ?? ended.state;
+  return new Promise((answered) => {
+    const button = (key, look, value) =>
+      make("button", { type: "button", class: look, text: key, on: { click: () => answered(value) } });
+    const repeat = canRepeat && check !== null;
+    const buttons = [
+      ...(repeat ? [button("desk-again", "main", true)] : []),
+      button(ended.state === "authenticated" ? "desk-next-person" : "desk-from-start", repeat ? "" : "main", false),
+    ];
+    show(
+      place,
+      make(
+        "section",
+        { class: `sheet result ${kind}`, "data-code": code },
+        banner(kind, words),
+        ...about,
+        ...eligibility(ended.eligibility),
+        ...next(ended),
+        phone(code, ended.problem?.request_id ?? ended.request, new Date()),
+        make("div", { class: "buttons" }, ...buttons),
+      ),
+    );
+  });
+}
