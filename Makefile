@@ -81,6 +81,7 @@ lock:
 docs: venv
 	$(BIN)/jpki-appliance explain --markdown --language en > docs/errors.en.md
 	$(BIN)/jpki-appliance explain --markdown --language ja > docs/errors.ja.md
+	$(BIN)/python -m appliance.metrics > docs/metrics.md
 
 # Looks for bytes of a card that break a dialogue; FUZZ is for how many seconds.
 FUZZ ?= 600

@@ -83,13 +83,14 @@ find monitoring -type f ! -path '*/tests/*' -printf '%P\n' | sort |
 ln -s /opt/jpki-appliance/share/jpki-appliance/hsm-config "$root/usr/share/jpki-appliance/hsm-config"
 
 mkdir -p "$root/etc/jpki-appliance"
-for file in appliance.toml terminal.toml; do
+for file in appliance.toml terminal.toml handover.toml; do
     "$BIN/python" packaging/configuration.py "$file" > "$root/etc/jpki-appliance/$file"
 done
 
 doc=$root/usr/share/doc/jpki-appliance
 mkdir -p "$doc"
 cp README.md docs/*.md "$doc/"
+if [ -d docs/guide ]; then cp -r docs/guide "$doc/"; fi
 cp packaging/debian/copyright "$doc/copyright"
 {
     echo "jpki-appliance ($version) bookworm; urgency=medium"

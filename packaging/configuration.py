@@ -1,5 +1,5 @@
 """
-Print a configuration that the Debian package puts into /etc/jpki-appliance: appliance.toml or terminal.toml.
+Print a configuration that the Debian package puts into /etc/jpki-appliance: appliance.toml, terminal.toml, handover.toml.
 
 Each is the annotated example with the places of an installed system. Every change has to find its line: an example that
 has moved on fails the build.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 _EXAMPLES = Path(__file__).resolve().parents[1] / "hsm-config"
 _STATE = "/var/lib/jpki-appliance"
+_HANDOVER = "/var/lib/jpki-handover"
 _SOCKET = '"/run/jpki-appliance/appliance.sock"'
 _PLACES = {
     "appliance.toml": {
@@ -29,6 +30,13 @@ _PLACES = {
     "terminal.toml": {
         'socket = "run/appliance.sock"': f"socket = {_SOCKET}",
         '"tls/ward-3-key.pem"': '"credential:terminal-key"',
+    },
+    "handover.toml": {
+        'socket = "run/appliance.sock"': f"socket = {_SOCKET}",
+        '"tls/reception-key.pem"': '"credential:handover-key"',
+        '"handover/requests"': f'"{_HANDOVER}/requests"',
+        '"handover/results"': f'"{_HANDOVER}/results"',
+        '"handover/work"': f'"{_HANDOVER}/work"',
     },
 }
 

@@ -104,6 +104,7 @@ def test_a_configuration_that_names_nobody_permits_nobody(tmp_path: object) -> N
             ('operators = ["operator-1", "operator-2"]\n', ""),
             ("[policy]\n", ""),
             ("decision_seconds = 120.0\n", ""),
+            ("emergency_hours = 0.0\n", ""),
             ('face_device = "kiosk-1"\n', ""),
         )
     )

@@ -8,6 +8,7 @@ import msgspec
 from appliance import config as configuration
 from appliance.catalogue import error_text
 from appliance.cli import language
+from appliance.cli.installed import CONFIGURATION
 from appliance.daemon.check import Finding, examine
 from appliance.errors import EX_CONFIG, ApplianceError
 
@@ -29,13 +30,14 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), default=CONFIGURATION)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def check(context: click.Context, file: Path, *, as_json: bool) -> None:
     """
     Check FILE and everything it names: profile, certificates, keys, secrets' permissions, TLS, peers.
 
+    Without FILE it is the installed one, /etc/jpki-appliance/appliance.toml.
     Neither the HSM nor a reader nor the network is touched. Run it as the account that the appliance runs under.
     Exit status 78 where something is wrong.
     """

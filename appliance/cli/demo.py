@@ -32,6 +32,7 @@ from appliance.errors import ApplianceError
 
 _WIDTH: Final = 120
 """Characters of a line where there is no terminal to ask."""
+_CHECKS: Final = (CheckMethod.FACE, CheckMethod.VISUAL, CheckMethod.PIN)
 _CHECKED_BY: Final = {CheckMethod.FACE: "demo-face-reader", CheckMethod.VISUAL: "demo-operator"}
 
 
@@ -69,7 +70,7 @@ class Report:
 )
 @click.option(
     "--identity-check",
-    type=Choice(CheckMethod),
+    type=Choice(_CHECKS),
     help="How the holder is checked; visual reads the card's front first. [default: face; pin with the mode pin]",
 )
 @click.option(

@@ -13,6 +13,7 @@ from appliance.card import profile
 from appliance.catalogue import Language, story
 from appliance.cli import language
 from appliance.cli.choice import Choice
+from appliance.cli.installed import CONFIGURATION
 from appliance.doctor import finding as everything
 from appliance.doctor.examination import Examination as Everything
 from appliance.terminals.examination import Examination, Finding, Verdict
@@ -25,7 +26,7 @@ _PROFILE: Final = "jpki-reference"
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/etc/jpki-appliance/appliance.toml"),
+    default=CONFIGURATION,
     show_default=True,
     help="The appliance's configuration file.",
 )

@@ -12,6 +12,7 @@ import msgspec
 from appliance import config
 from appliance.catalogue import story
 from appliance.cli import language
+from appliance.cli.installed import CONFIGURATION
 from appliance.cli.lazy import LazyGroup
 from appliance.config import Configuration
 from appliance.daemon import hsms
@@ -50,7 +51,8 @@ _configuration = click.option(
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
+    default=CONFIGURATION,
+    show_default=True,
     help="The appliance's configuration file.",
 )
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from appliance import config
 from appliance.cli.choice import Choice
+from appliance.cli.installed import CONFIGURATION
 from appliance.config import Configuration, read_bounded
 from appliance.errors import LedgerEntryAbsent
 from appliance.ledger import audit, backup, checkpoint, entries, export, place, proof, retention
@@ -25,9 +26,10 @@ _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
 class Ledger:
     """The ledger that a configuration describes."""
 
-    def __init__(self, configuration: Configuration, origin: str | None) -> None:
+    def __init__(self, configuration: Configuration, origin: str | None, public_key: Path | None) -> None:
         self.configuration = configuration
         self._origin = origin or configuration.settings.ledger.origin
+        self._public_key = public_key
 
     @property
     def store(self) -> Store:
@@ -37,7 +39,7 @@ class Ledger:
     @property
     def key(self) -> VerifierKey:
         """What its checkpoints verify with."""
-        return replace(place.verifier_key(self.configuration), name=self._origin)
+        return replace(place.verifier_key(self.configuration, self._public_key), name=self._origin)
 
     def saved(self, path: Path | None) -> Checkpoint | None:
         """Return the checkpoint in the file *path*."""
@@ -55,17 +57,22 @@ class Ledger:
     "--config",
     "path",
     type=click.Path(path_type=Path),
-    default=Path("appliance.toml"),
+    default=CONFIGURATION,
     show_default=True,
     help="The appliance's configuration file.",
 )
 @click.option(
     "--origin", help="Another log in the same database: one that was restored. [default: ledger.origin]"
 )
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="Key of that log (PEM), from before it was changed. [default: ledger.key]",
+)
 @click.pass_context
-def ledger(context: click.Context, path: Path, origin: str | None) -> None:
+def ledger(context: click.Context, path: Path, origin: str | None, public_key: Path | None) -> None:
     """Verify, prove, export, prune and back up the record of all authentications."""
-    context.obj = Ledger(config.load(path), origin)
+    context.obj = Ledger(config.load(path), origin, public_key)
 
 
 @ledger.command()
@@ -106,6 +113,9 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
         click.echo(f"entries below {report.pruned} are pruned")
     if report.unfinished is not None:
         click.echo(f"{report.unfinished} unfinished, clock went back {report.clock_steps} times")
+        click.echo(
+            f"{report.windows} emergency windows were open, {report.unchecked} authentications in them unchecked"
+        )
     if known is None:
         click.echo(
             "No saved checkpoint was given: a log that was cut off or rewritten as a whole would not show."

@@ -20,6 +20,7 @@ _COMMANDS = {
     "config": "appliance.cli.config:config",
     "demo": "appliance.cli.demo:demo",
     "doctor": "appliance.cli.doctor:doctor",
+    "emergency": "appliance.cli.emergency:emergency",
     "explain": "appliance.cli.explain:explain",
     "handover": "appliance.cli.handover:handover",
     "hsm": "appliance.cli.hsm:hsm",

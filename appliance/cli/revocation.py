@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from appliance import config
+from appliance.cli.installed import CONFIGURATION
 from appliance.errors import ConfigInvalid
 from appliance.revocation.importer import import_lists
 from appliance.revocation.importing import Outcome, Report
@@ -19,7 +20,7 @@ def revocation() -> None:
 
 
 @revocation.command("import")
-@click.argument("configuration", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("configuration", type=click.Path(path_type=Path, dir_okay=False), default=CONFIGURATION)
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), help="Take the lists from here instead."
 )
@@ -29,8 +30,8 @@ def import_(context: click.Context, configuration: Path, folder: Path | None, *,
     """
     Import the lists (CRLs) that lie in the folder that CONFIGURATION names.
 
-    A running daemon does so by itself; this is for a site without one, and for seeing what becomes of each file.
-    Exit status 1 where a file was refused.
+    Without it, that is the installed one, /etc/jpki-appliance/appliance.toml. A running daemon does so by itself; this
+    is for a site without one, and for seeing what becomes of each file. Exit status 1 where a file was refused.
     """
     loaded = config.load(configuration)
     crl = loaded.settings.revocation.crl

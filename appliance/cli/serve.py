@@ -8,6 +8,7 @@ import click
 import uvloop
 
 from appliance.cli.choice import Choice
+from appliance.cli.installed import CONFIGURATION
 from appliance.daemon import logs
 from appliance.daemon.logs import Level
 from appliance.daemon.serve import Daemon, refuse_root
@@ -18,7 +19,7 @@ from appliance.daemon.serve import Daemon, refuse_root
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/etc/jpki-appliance/appliance.toml"),
+    default=CONFIGURATION,
     show_default=True,
     help="The configuration file.",
 )

@@ -7,23 +7,24 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import click
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 
 from appliance.card.algorithm import PublicKey
 from appliance.cli.choice import Choice
 from appliance.cli.site import build
 from appliance.config import read_bounded
-from appliance.simulator import control, fault_text
+from appliance.simulator import control, crl, fault_text
 from appliance.simulator.card_data import Atr
 from appliance.simulator.faults import Fault, FaultyCard
 from appliance.simulator.kinds import Kind
 from appliance.simulator.pcscd import MOST_READERS, PrivatePcscd, VirtualReader
+from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
 from appliance.simulator.reader import load_card
 from appliance.simulator.table import Left, Table
@@ -132,9 +133,14 @@ def site(folder: Path, port: int, metrics_port: int) -> None:
     appliance.toml   for `jpki-appliance serve`; the account that runs this is its reception
     terminal.toml    for `jpki-appliance terminal`: the desk ward-1.reader-1
     card/            for `jpki-appliance simulator card`
+    printed.toml     what is printed on the card: birth date, year of expiry, security code
+    tls/             certificates: ca.pem, and for browsers desk-pc.p12 and gateway-pc.p12 (password: test)
     """  # noqa: D301  # click wants the character, not its name
-    build(folder, port=port, metrics_port=metrics_port)
-    click.echo(f"{folder}: appliance.toml terminal.toml card/")
+    person = build(folder, port=port, metrics_port=metrics_port)
+    click.echo(f"{folder}: appliance.toml terminal.toml card/ printed.toml tls/")
+    click.echo(
+        f"printed on the card: born {person.birth}, expires {person.expires.year}, security code {person.security_code}"
+    )
 
 
 @simulator.command()
@@ -194,6 +200,31 @@ def issue(  # noqa: PLR0913  # each option is an argument
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{card}: {kind}")
+
+
+@simulator.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--days", type=click.IntRange(1, 365), default=2, show_default=True, help="For which they count."
+)
+def lists(folder: Path, target: Path, days: int) -> None:
+    """
+    Issue the lists of revoked certificates (CRLs) of the hierarchy in FOLDER into the folder TARGET.
+
+    One for each made-up municipality, newer than all before it, with a certificate on it that no card has. Each appears
+    whole, as a delivery has to.
+    """
+    now, generation = datetime.now(UTC), Hierarchy.load(folder).holders.generations[-1]
+    target.mkdir(parents=True, exist_ok=True)
+    for one in MUNICIPALITIES:
+        made = crl.issue(
+            generation, one, [1], now=now, number=int(now.timestamp() * 1000), life=timedelta(days=days)
+        )
+        unfinished = target / f".{one.code}.crl"
+        unfinished.write_bytes(made.public_bytes(Encoding.DER))
+        unfinished.replace(target / f"{one.code}.crl")
+    click.echo(f"{target}: {len(MUNICIPALITIES)} lists")
 
 
 @simulator.command()

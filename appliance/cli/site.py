@@ -1,9 +1,11 @@
 """
 A whole clinic for one machine: everything that `serve` and `terminal` need, ready to be started.
 
-    appliance.toml   the annotated example, with TLS and two peers: this account as reception, a terminal by certificate
+    appliance.toml   the annotated example, with TLS and four peers: this account as reception, and by certificate a
+                     terminal, the desk's browser and the operator's
     terminal.toml    the annotated example, for that terminal
-    tls/             a CA for the two of them, and their certificates
+    printed.toml     what is printed on the card
+    tls/             a CA for all of them, and their certificates; those of browsers as a browser takes them (.p12), too
     …                token, hierarchy, lists, card: as on the demonstration's stage
 """
 
@@ -20,20 +22,27 @@ from appliance.cli.revocation_stage import By, crl_delivered
 from appliance.cli.stage import Script
 from appliance.errors import ConfigInvalid
 from appliance.hsm.shipped import shipped
+from appliance.simulator.key_files import write_private
 from appliance.simulator.network_pki import CA, NetworkAuthority
+from appliance.simulator.people import Person
 
 TERMINAL: Final = "ward-1"
+BROWSERS: Final = {"desk-pc": "reception", "gateway-pc": "operator"}
+"""Peers with a browser, and their roles."""
+PRINTED: Final = "printed.toml"
+IMPORT_PASSWORD: Final = "test"  # noqa: S105  # nobody's secret
+"""Of the .p12 files; browsers insist on one."""
 _TERMINAL_NAME: Final = "ward-1.example.jp"
 _DESK: Final = 'alias = "desk-1"'
 _SOCKET: Final = 'socket = "run/appliance.sock"'
 _METRICS: Final = "port = 9464"
 
 
-def build(folder: Path, *, port: int, metrics_port: int, account: str | None = None) -> None:
+def build(folder: Path, *, port: int, metrics_port: int, account: str | None = None) -> Person:
     """
     Make a site in *folder*, which is absent or empty; its appliance listens on *port* of this machine.
 
-    Whoever runs under *account*, this process's if None, is its reception.
+    Whoever runs under *account*, this process's if None, is its reception. Returns whose card it is.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigInvalid(f"{folder} is not empty: a site is made in a new folder")
@@ -45,16 +54,23 @@ def build(folder: Path, *, port: int, metrics_port: int, account: str | None = N
     authority.save(tls)
     authority.issue_server(tls / "server.pem", ("localhost", "127.0.0.1"))
     authority.issue_client(tls / f"{TERMINAL}.pem", _TERMINAL_NAME)
+    for name in BROWSERS:
+        authority.issue_client(tls / f"{name}.pem", _dns_name(name))
+        write_private(tls / f"{name}.p12", authority.bundle(tls / f"{name}.pem", IMPORT_PASSWORD))
     account = account or pwd.getpwuid(os.geteuid()).pw_name
     appliance = folder / "appliance.toml"
     text = _changed(appliance.read_text("utf-8"), _METRICS, f"port = {metrics_port}")
-    appliance.write_text(
-        text + _APPLIANCE.format(port=port, ca=CA, account=account, terminal=TERMINAL, name=_TERMINAL_NAME),
-        "utf-8",
-    )
+    site = _APPLIANCE.format(port=port, ca=CA, account=account, terminal=TERMINAL, name=_TERMINAL_NAME)
+    peers = (_PEER.format(alias=name, role=role, name=_dns_name(name)) for name, role in BROWSERS.items())
+    appliance.write_text(text + site + "".join(peers), "utf-8")
     terminal = _changed(shipped("terminal.toml").read_text("utf-8"), _DESK, 'alias = "reader-1"')
     network = _NETWORK.format(port=port, ca=CA, terminal=TERMINAL)
     (folder / "terminal.toml").write_text(_changed(terminal, _SOCKET, network), "utf-8")
+    person = made.person
+    (folder / PRINTED).write_text(
+        _PRINTED.format(birth=person.birth, year=person.expires.year, code=person.security_code), "utf-8"
+    )
+    return person
 
 
 _APPLIANCE: Final = """
@@ -78,10 +94,25 @@ role = "terminal"
 certificate_name = "{name}"
 face_device = "kiosk-1"
 """
+_PEER: Final = """
+[[peer]]
+alias = "{alias}"
+role = "{role}"
+certificate_name = "{name}"
+"""
+_PRINTED: Final = """# What is printed on the card, for the check by the staff's eyes.
+birth = {birth}
+expiry_year = {year}
+security_code = "{code}"
+"""
 _NETWORK: Final = """url = "wss://localhost:{port}/v1/terminal"
 authorities = "tls/{ca}"
 certificate = "tls/{terminal}.pem"
 key_file = "tls/{terminal}-key.pem\""""
+
+
+def _dns_name(browser: str) -> str:
+    return f"{browser}.example.jp"
 
 
 def _changed(text: str, old: str, new: str) -> str:

@@ -12,6 +12,7 @@ from appliance import config
 from appliance.catalogue import Language, catalogue, story
 from appliance.cli import language
 from appliance.cli.choice import Choice
+from appliance.cli.installed import CONFIGURATION
 from appliance.doctor.asked import Told, ask
 from appliance.errors import ConfigInvalid
 from appliance.gateway.condition import Hsm
@@ -22,7 +23,7 @@ from appliance.gateway.condition import Hsm
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/etc/jpki-appliance/appliance.toml"),
+    default=CONFIGURATION,
     show_default=True,
     help="The appliance's configuration file, which says where its socket is.",
 )

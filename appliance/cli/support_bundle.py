@@ -8,6 +8,7 @@ import click
 
 from appliance.catalogue import story
 from appliance.cli import language
+from appliance.cli.installed import CONFIGURATION
 from appliance.doctor import bundle
 
 
@@ -16,7 +17,7 @@ from appliance.doctor import bundle
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/etc/jpki-appliance/appliance.toml"),
+    default=CONFIGURATION,
     show_default=True,
     help="The appliance's configuration file.",
 )

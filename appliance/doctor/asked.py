@@ -1,4 +1,4 @@
-"""What the running daemon says of itself, asked at its local socket."""
+"""What the running daemon says of itself, asked at its local socket; and one question to it, whatever it is."""
 
 import errno
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from appliance.client import Socket
+from appliance.client import Address, Socket
 from appliance.client.answers import decoded
-from appliance.client.exchange import Ask, Exchange
+from appliance.client.exchange import Answer, Ask, Exchange
 from appliance.doctor import unit
 from appliance.errors import AccessDenied, ApplianceUnreachable
 from appliance.gateway.condition import Cause, Condition
@@ -33,16 +33,25 @@ async def ask(socket: Path, language: str = "en") -> Told:
     Raises ApplianceUnreachable where none runs, AccessDenied or Refused where this account may not ask, and
     ApplianceAnswerInvalid.
     """
-    if unit.sleeps(socket):
+    answer = await once(Socket(socket), Ask("GET", "/v1/status", seconds=_SECONDS), language)
+    return decoded(answer.body, Told, answer.request_id)
+
+
+async def once(address: Address, question: Ask, language: str = "en") -> Answer:
+    """Return the answer to one *question* to the daemon at *address*; raise as `ask` does."""
+    if isinstance(address, Socket) and unit.sleeps(Path(address.path)):
         raise ApplianceUnreachable(f"{unit.SERVICE} does not run")
-    exchange = Exchange(Socket(socket), language)
+    exchange = Exchange(address, language)
     try:
-        answer = await exchange.once(Ask("GET", "/v1/status", seconds=_SECONDS))
+        return await exchange.once(question)
     except ApplianceUnreachable as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in {errno.EACCES, errno.EPERM}:
-            raise AccessDenied(f"this account may not connect to {socket}") from error
-        raise ApplianceUnreachable(f"nothing answers at {socket}", error.request_id) from error
+            raise AccessDenied(f"this account may not connect to {_place(address)}") from error
+        raise ApplianceUnreachable(f"nothing answers at {_place(address)}", error.request_id) from error
     finally:
         await exchange.close()
-    return decoded(answer.body, Told, answer.request_id)
+
+
+def _place(address: Address) -> str:
+    return str(address.path) if isinstance(address, Socket) else address.url

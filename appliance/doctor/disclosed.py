@@ -99,6 +99,8 @@ _VALUES: Final = frozenset(
         "peer.budget.per_minute",
         "peer.budget.at_once",
         "peer.budget.per_day",
+        "policy.decision_seconds",
+        "policy.emergency_hours",
         "terminals.heartbeat_seconds",
         "terminals.exchange_seconds",
         "terminals.card_seconds",

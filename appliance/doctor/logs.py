@@ -24,9 +24,15 @@ EVENTS: Final = frozenset(
         "configuration refused",
         "connection closed",
         "connection refused",
+        "connections ended",
+        "connections ended before anybody was known",
         "does not work",
         "eligibility connector failed",
         "eligibility failed",
+        "emergency window closed",
+        "emergency window not closed in the ledger",
+        "emergency window open",
+        "emergency window proposed",
         "ended before it was ready",
         "ending",
         "hsm down",
@@ -41,6 +47,7 @@ EVENTS: Final = frozenset(
         "ledger writer failed",
         "listening",
         "metrics",
+        "no connection can be accepted",
         "ready",
         "request failed",
         "request failed before it was answered",
@@ -59,17 +66,22 @@ _KIND: Final = r"[A-Z][A-Za-z]{2,40}(?:Error|Exception|Refused|Absent|Timeout|Wa
 _FIELDS: Final = {
     name: re.compile(pattern)
     for name, pattern in {
-        "cause": r"head-late",
+        "cause": r"head-late|closed|expired|policy|interrupted|authority-removed|peer-removed",
         "ckr": r"CKR_[A-Z_]{2,48}",
         "class": r"transient|permanent|auth",
         "count": _NUMBER,
+        "crowded": _NUMBER,
+        "errno": _NUMBER,
         "error": _KIND,
+        "failed": _NUMBER,
         "inside": _NUMBER,
+        "late": _NUMBER,
         "pid": _NUMBER,
         "port": r"\d{1,5}",
         "ports": r"\d{1,5}(?:,\d{1,5}){0,3}",
         "under_way": r"\d{1,5}",
         "version": r"\d{1,3}(?:\.\d{1,3}){1,3}[a-z0-9.+-]{0,12}",
+        "window": r"w-\d{1,16}",
     }.items()
 }
 _PARTS: Final = frozenset({"hsm", "terminal"})

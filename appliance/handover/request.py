@@ -4,7 +4,7 @@ A request file: JSON in UTF-8, with or without a byte order mark.
 Nothing in it names a file. What its writer wants to see again stands in `echo`, and is no concern of ours.
 """
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
 
 import msgspec
 
@@ -30,6 +30,12 @@ class FaceCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     device: _Alias
 
 
+class EmergencyCheck(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="none_emergency"
+):
+    """Nobody can compare anything; it counts while two operators keep a window open for that."""
+
+
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     What is asked for.
@@ -41,7 +47,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     version: Literal[1]
     desk: _Desk
     mode: Literal["pinless", "pin"]
-    identity_check: FaceCheck | None = None
+    identity_check: FaceCheck | EmergencyCheck | None = None
     nonce: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,128}\Z")] | None = None
     last_pin_try: bool = False
     evidence: bool = False
@@ -56,9 +62,17 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.mode == "pinless" and self.last_pin_try:
             raise ValueError("without a PIN there is no last try of it")
 
-    def check(self) -> client.FaceCheck | None:
+    def check(self) -> client.IdentityCheck | None:
         """Return the identity check as the appliance is told of it."""
-        return None if self.identity_check is None else client.FaceCheck(self.identity_check.device)
+        match self.identity_check:
+            case FaceCheck(device):
+                return client.FaceCheck(device)
+            case EmergencyCheck():
+                return client.EmergencyCheck()
+            case None:
+                return None
+            case _:
+                assert_never(self.identity_check)
 
     def __repr__(self) -> str:
         return f"Request(desk={self.desk!r}, mode={self.mode!r})"

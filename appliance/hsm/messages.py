@@ -86,6 +86,19 @@ def fingerprint(spki: bytes) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    By what a worker admits what it signs, apart from the keys.
+
+    Where a key stays and these change, what began by the old ones is still let through by workers with the old ones only.
+    """
+
+    issuer: str
+    token_lifetime_seconds: int
+    challenge_bytes: int
+
+
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """What all messages have in common: the name of the kind travels along."""
 
@@ -115,6 +128,11 @@ class TokenSetup(_Message, frozen=True, kw_only=True, tag=True):
     """The pinned Ed25519 or P-256 public key of checkpoints, as DER SubjectPublicKeyInfo; None where there is none."""
     ledger_origin: str = ""
     """The origin of our log: the worker signs no other log's checkpoints."""
+
+    @property
+    def terms(self) -> Terms:
+        """By what the worker admits what it signs."""
+        return Terms(self.issuer, self.token_lifetime_seconds, self.challenge_bytes)
 
     @property
     def pinned(self) -> tuple[PinnedKey, ...]:

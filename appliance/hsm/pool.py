@@ -30,6 +30,7 @@ from appliance.hsm.messages import (
     SignToken,
     Status,
     StatusReport,
+    Terms,
 )
 from appliance.hsm.observer import Observer, Unobserved
 from appliance.hsm.place import Hsm
@@ -118,8 +119,8 @@ class Pool:
         Take over new set-ups, or other HSMs, while requests are served; raise as `start` does, changing nothing.
 
         Workers with the new set-ups are started first. From then on both are there: *taken_over* has callers turn to
-        the new keys, and is waited for. Then the old ones finish what they have, go on for as long as a request may
-        take with keys that only they hold, and end.
+        the new keys and terms, and is waited for. Then the old ones finish what they have, go on for as long as a request
+        may take with keys and terms that only they have, and end.
         """
         async with self._reconfiguring:
             new = tuple(map(self._crew, hsms))
@@ -136,35 +137,42 @@ class Pool:
             self._dispatch.left(leaving)
             await _end(leaving)
 
-    async def sign_challenge(self, challenge: bytes, key: str) -> bytes:
+    async def sign_challenge(self, challenge: bytes, key: str, terms: Terms | None = None) -> bytes:
         """
         Return the signature over a card's *challenge* by the institution key of the fingerprint *key*.
 
         PKCS#1 v1.5, SHA-256. After HsmTimeout, or any failure of a worker that had the challenge, nobody knows
         whether it was signed: the same challenge is refused from then on with HsmRequestRefused. HsmBusy and
         HsmUnavailable for a request that was not begun leave it to be brought again.
+
+        *terms* are those that the caller began with, here and below: as long as there are workers with them, after others
+        have taken over with the same key, they serve.
         """
         if challenge in self._dispatch.unanswered:
             raise HsmRequestRefused("this challenge was given to the HSM before, with unknown outcome")
-        answer = await self._dispatch.ask(SignChallenge(challenge, key), key, Signature)
+        answer = await self._dispatch.ask(SignChallenge(challenge, key), key, Signature, terms)
         # Only here has the caller got it; a cancelled one never comes this far.
         self._dispatch.unanswered.forget(challenge)
         return answer.signature
 
-    async def sign_token(self, signing_input: bytes, key: str | None = None) -> bytes:
+    async def sign_token(
+        self, signing_input: bytes, key: str | None = None, terms: Terms | None = None
+    ) -> bytes:
         """
         Return the token key's signature over *signing_input*: ECDSA P-256, SHA-256, as DER.
 
         *key* is the fingerprint of the one that the token names, where two are held while one follows the other.
         """
         key = key or self._key_called(KeyLabel.TOKEN)
-        answer = await self._dispatch.ask(SignToken(signing_input), key, Signature)
+        answer = await self._dispatch.ask(SignToken(signing_input), key, Signature, terms)
         return answer.signature
 
-    async def sign_scenario(self, signing_input: bytes, key: str | None = None) -> bytes:
+    async def sign_scenario(
+        self, signing_input: bytes, key: str | None = None, terms: Terms | None = None
+    ) -> bytes:
         """Return the token key's signature over the *signing_input* of a scenario, as `sign_token`."""
         key = key or self._key_called(KeyLabel.TOKEN)
-        answer = await self._dispatch.ask(SignScenario(signing_input), key, Signature)
+        answer = await self._dispatch.ask(SignScenario(signing_input), key, Signature, terms)
         return answer.signature
 
     async def sign_checkpoint(self, text: bytes) -> bytes:

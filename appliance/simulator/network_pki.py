@@ -10,7 +10,12 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from appliance.simulator.key_files import new_curve_key, private_pem, write_private
@@ -28,10 +33,10 @@ class NetworkAuthority:
     now: datetime
 
     @classmethod
-    def create(cls, now: datetime) -> Self:
-        """Make one."""
+    def create(cls, now: datetime, called: str = "TEST network CA") -> Self:
+        """Make one. Two of one name would be one to whoever looks for an issuer."""
         key = new_curve_key()
-        name = _name("TEST network CA")
+        name = _name(called)
         builder = _builder(name, name, key, now).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
@@ -49,6 +54,17 @@ class NetworkAuthority:
     def issue_client(self, path: Path, name: str) -> None:
         """Write a client's certificate for the DNS name *name* to *path*, and its key beside it."""
         self._issue(path, (name,), ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def bundle(self, path: Path, password: str) -> bytes:
+        """Return the certificate at *path*, the key beside it and the CA as PKCS#12, as browsers import it with *password*."""
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        key = load_pem_private_key(path.with_name(f"{path.stem}-key.pem").read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"{path.stem} has no key of ours")  # noqa: TRY004  # of the file, not of a caller's argument
+        encryption = BestAvailableEncryption(password.encode())
+        return serialize_key_and_certificates(
+            path.stem.encode(), key, certificate, [self.certificate], encryption
+        )
 
     def _issue(self, path: Path, names: Sequence[str], usage: x509.ObjectIdentifier) -> None:
         key = new_curve_key()

@@ -18,7 +18,16 @@ from appliance.doctor import desks, hsm, ledger, machine, validity
 from appliance.doctor.asked import Told
 from appliance.doctor.finding import Advice, Finding, Verdict, worst
 from appliance.errors import LedgerRolledBack
-from appliance.gateway.condition import CertificateEnd, Condition, Failure, Hsm, HsmKey, Ledger, Revocation
+from appliance.gateway.condition import (
+    CertificateEnd,
+    Condition,
+    Copies,
+    Failure,
+    Hsm,
+    HsmKey,
+    Ledger,
+    Revocation,
+)
 from appliance.gateway.desks import DeskState, DeskStatus
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.merkle import Frontier
@@ -55,9 +64,20 @@ def condition(*hsms: Hsm) -> Condition:
         hsms=hsms,
         serving=None,
         queued=0,
-        ledger=Ledger(origin="log", usable=True, size=0, checkpoint_size=None, failures={}),
-        revocation=Revocation(usable=True, sources=(), this_update=None, next_update=None),
+        ledger=Ledger(
+            origin="log",
+            usable=True,
+            code=None,
+            size=0,
+            checkpoint_size=None,
+            failures={},
+            copies=Copies(place=False, covered=0, at=None, waiting=None),
+        ),
+        revocation=Revocation(
+            usable=True, sources=(), this_update=None, next_update=None, longest_age_hours=48.0
+        ),
         certificates=(),
+        clock_synchronised=None,
         authentications=0,
     )
 

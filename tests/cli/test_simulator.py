@@ -5,16 +5,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import CRLNumber, load_der_x509_crl
 
 from appliance.card.cvc import Certificate, check_chain
 from appliance.simulator import control, fault_text
 from appliance.simulator.card_data import CardData
 from appliance.simulator.kinds import Kind
 from appliance.simulator.pcscd import PrivatePcscd
+from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
 from tests.cli.conftest import run
 from tests.pcsc import Client
@@ -53,6 +55,22 @@ def test_a_hierarchy_is_added_to_and_never_replaced(tmp_path: Path) -> None:
         (tmp_path / "card" / "certificate.der").read_bytes(),
     )
     assert before == after
+
+
+def test_lists_of_the_hierarchy_are_delivered(tmp_path: Path) -> None:
+    """Each run issues newer ones, which count for the days that were asked for; nothing unfinished is left."""
+    assert run("simulator", "pki", str(tmp_path / "pki")).returncode == 0
+    numbers = []
+    for _ in range(2):
+        made = run("simulator", "lists", str(tmp_path / "pki"), str(tmp_path / "lists"), "--days", "3")
+        assert made.returncode == 0, made.stderr
+        files = sorted((tmp_path / "lists").iterdir())
+        assert [path.name for path in files] == sorted(f"{one.code}.crl" for one in MUNICIPALITIES)
+        crl = load_der_x509_crl(files[0].read_bytes())
+        assert crl.next_update_utc is not None
+        assert crl.next_update_utc - crl.last_update_utc == timedelta(days=3)
+        numbers.append(crl.extensions.get_extension_for_class(CRLNumber).value.crl_number)
+    assert numbers[0] < numbers[1]
 
 
 def test_a_card_lies_on_the_reader_until_it_is_told_to_leave(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.client.result import MAY_DIFFER_SECONDS, Claims, Keys, Question, require_evidence, verify
+from appliance.client.result import MAY_DIFFER_SECONDS, Claims, Question, require_evidence, verify
 from appliance.errors import JwksInvalid, TokenInvalid
 from tests.client.tokens import CHECK, KEY, NOW, OTHER, jwks, token
 

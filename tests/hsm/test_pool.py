@@ -562,6 +562,35 @@ async def test_rotation_fails_nobody(token: Token) -> None:
             await pool.sign_challenge(_challenge(), token.key)
 
 
+async def test_what_began_by_other_terms_is_signed_by_them(token: Token, tmp_path: Path) -> None:
+    """
+    Issuer, lifetime and length of challenges change while the keys stay.
+
+    Statements of both kinds are signed as long as callers turn from one to the other, each by a worker that is meant to.
+    """
+    kid, key = thumbprint(token.token_key), fingerprint(spki(token.token_key))
+    before = token.hsm()
+    after = token.hsm(issuer="https://renewed.test", token_lifetime_seconds=60, challenge_bytes=8)
+    old, new = before.setup.terms, after.setup.terms
+    earlier, later = signing_input(kid), signing_input(kid, iss=new.issuer, exp=1_700_000_060)
+    async with Pool([before], state=token.state, sign_seconds=2.0) as pool:
+
+        async def turn() -> None:
+            for text, terms in ((earlier, old), (later, new), (later, None)):
+                signature = await pool.sign_token(text, key, terms)
+                assert openssl_verifies(tmp_path, token.folder / softhsm.TOKEN_KEY, text, signature)
+            await pool.sign_scenario(scenario_input(kid), key, old)
+            await pool.sign_challenge(os.urandom(8), token.key, new)
+            await pool.sign_challenge(_challenge(), token.key, old)
+            with pytest.raises(HsmRequestRefused):
+                await pool.sign_token(earlier, key, new)
+
+        await pool.reconfigure([after], turn)
+        with pytest.raises(HsmRequestRefused, match="issuer"):
+            await pool.sign_token(earlier, key, old)
+        await pool.sign_token(later, key, new)
+
+
 async def test_failed_rotation_changes_nothing(token: Token, pool: Pool) -> None:
     """A pinned key that the token lacks is refused as that, and the workers that are there go on."""
     worker = (await pool.status()).pid

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config
+from appliance.handover import settings as handover
 from appliance.terminals.agent import settings
 
 PROGRAM = Path(__file__).parents[2] / "packaging" / "configuration.py"
@@ -46,3 +47,13 @@ def test_the_terminal_finds_the_appliance(tmp_path: Path) -> None:
     """As it stands, it joins the appliance of the same machine."""
     found = settings.load(printed("terminal.toml", tmp_path)).settings
     assert found.appliance.socket == "/run/jpki-appliance/appliance.sock"
+
+
+def test_the_handover_finds_folders_and_appliance(tmp_path: Path) -> None:
+    """As it stands, it works in the folders that tmpfiles makes, for the appliance of the same machine."""
+    configuration = handover.load(printed("handover.toml", tmp_path))
+    assert configuration.settings.appliance.socket == "/run/jpki-appliance/appliance.sock"
+    folders = configuration.settings.folders
+    assert {Path(one).parent for one in (folders.requests, folders.results, folders.work)} == {
+        Path("/var/lib/jpki-handover")
+    }

@@ -33,6 +33,12 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def meant_for(drop_in: Path) -> str:
+    """Return the unit that *drop_in* is for: the appliance, unless its first line names another one."""
+    named = re.search(r"[a-z-]+\.service", drop_in.read_text().splitlines()[0])
+    return "jpki-appliance.service" if named is None else named[0]
+
+
 def settings(path: Path, name: str) -> list[str]:
     """Return all values that *path* gives to the setting called *name*."""
     return re.findall(rf"^{name}=(.*)$", path.read_text(), re.MULTILINE)
@@ -47,9 +53,7 @@ def test_systemd_has_nothing_to_say(installed: Path) -> None:
 @pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.stem)
 def test_each_drop_in_is_understood(drop_in: Path, installed: Path) -> None:
     """What a site may add is as right as what it is added to."""
-    unit = installed / (
-        "jpki-terminal.service" if drop_in.stem == "local-terminal" else "jpki-appliance.service"
-    )
+    unit = installed / meant_for(drop_in)
     folder = installed / f"{unit.name}.d"
     folder.mkdir()
     (folder / drop_in.name).write_text(drop_in.read_text())
@@ -88,15 +92,51 @@ def test_secrets_are_credentials() -> None:
         assert settings(path, "Environment") == settings(path, "SetCredential") == []
 
 
-def test_both_users_may_use_readers() -> None:
-    """The polkit rule names the users of both services, whose accounts sysusers makes."""
-    rule, accounts = (SYSTEMD / "polkit.rules").read_text(), (SYSTEMD / "sysusers.conf").read_text()
+def test_services_with_readers_may_use_them() -> None:
+    """The polkit rule names the users of the services that want pcscd, and nobody else."""
+    rule = re.search(r"var users = \[(.*)\]", (SYSTEMD / "polkit.rules").read_text())
+    assert rule is not None
+    wanting = [unit for unit in SERVICES if "pcscd.socket" in settings(unit, "Wants")[0].split()]
+    assert re.findall(r'"([^"]+)"', rule[1]) == [user for unit in wanting for user in settings(unit, "User")]
+
+
+def test_accounts_are_made() -> None:
+    """Every user and group that a unit names is made by sysusers, and every folder of tmpfiles has such an owner."""
+    accounts = (SYSTEMD / "sysusers.conf").read_text()
+    users = set(re.findall(r"^u (\S+) ", accounts, re.MULTILINE))
+    groups = users | set(re.findall(r"^g (\S+) ", accounts, re.MULTILINE))
     for unit in SERVICES:
-        (user,) = settings(unit, "User")
-        assert f'"{user}"' in rule
-        assert re.search(rf"^u {user} ", accounts, re.MULTILINE)
-    (group,) = settings(SYSTEMD / "jpki-appliance.socket", "SocketGroup")
-    assert re.search(rf"^g {group} ", accounts, re.MULTILINE)
+        assert set(settings(unit, "User")) <= users
+        assert set(settings(unit, "Group") + settings(unit, "SupplementaryGroups")) <= groups
+    assert set(settings(SYSTEMD / "jpki-appliance.socket", "SocketGroup")) <= groups
+    for line in (SYSTEMD / "tmpfiles.conf").read_text().splitlines():
+        if not line.startswith("#"):
+            _kind, _path, _mode, user, group, _age = line.split()
+            assert {user} <= users | {"root"}
+            assert {group} <= groups | {"root"}
+
+
+def test_the_handover_has_its_folders() -> None:
+    """Requests and results are open to one group alone, and work to nobody; all are below the unit's own folder."""
+    made = re.findall(r"^d (\S+) (\d+) ", (SYSTEMD / "tmpfiles.conf").read_text(), re.MULTILINE)
+    folders = dict(made)
+    unit = SYSTEMD / "jpki-handover.service"
+    (state,) = settings(unit, "StateDirectory")
+    assert folders[f"/var/lib/{state}"] == settings(unit, "StateDirectoryMode")[0]
+    assert folders[f"/var/lib/{state}/requests"] == folders[f"/var/lib/{state}/results"] == "2770"
+    assert folders[f"/var/lib/{state}/work"] == "0700"
+
+
+def test_the_handover_has_no_network() -> None:
+    """It asks at a local socket; a site with an appliance elsewhere says so."""
+    unit = SYSTEMD / "jpki-handover.service"
+    assert settings(unit, "PrivateNetwork") == ["yes"]
+    assert settings(unit, "RestrictAddressFamilies") == ["AF_UNIX"]
+    elsewhere = SYSTEMD / "drop-ins" / "handover-network.conf"
+    assert settings(elsewhere, "PrivateNetwork") == ["no"]
+    assert [value.split(":")[0] for value in settings(elsewhere, "LoadCredentialEncrypted")] == [
+        "handover-key"
+    ]
 
 
 def test_the_readme_names_every_file() -> None:

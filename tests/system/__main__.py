@@ -3,7 +3,8 @@ The system test: a booted Debian, the package in it, and everything that systemd
 
     python -m tests.system PACKAGE [--previous PACKAGE] [--report FILE] [--keep FOLDER]
 
-Prints a table of what was tried and what was seen. Without an earlier package, one is made of PACKAGE with a lower version.
+Prints a table of what was tried and what was seen. An earlier package gets a lower version; without one, PACKAGE itself is
+what is upgraded from.
 """
 
 import argparse
@@ -13,9 +14,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.system import installation, service
+from tests.system import confinement, drop_ins, handover, installation, operators, polkit, service
 from tests.system.machine import MachineError, booted
-from tests.system.report import Report
+from tests.system.report import Outcome, Report, Row
 from tests.system.site import Site
 
 
@@ -52,18 +53,24 @@ def run(report: Report, package: Path, previous: Path | None, folder: Path) -> N
     """Do everything, in order."""
     with booted(folder) as machine:
         site = Site(machine)
-        installation.install(report, site, previous or earlier(package, folder))
-        installation.compare_sandboxes(report, site)
+        installation.install(report, site, package)
+        installation.begin(report, site, earlier(previous or package, folder))
         service.set_up(report, site)
         service.start(report, site)
-        service.confine(report, site)
+        installation.upgrade(report, site, package)
+        installation.compare_sandboxes(report, site)
+        confinement.confine(report, site)
+        confinement.confine_others(report, site)
         service.hide(report, site)
         check_metrics(report, service.measure(report, site))
         service.watch(report, site)
         service.lose_hsm(report, site)
         service.renew(report, site)
+        handover.hand_over(report, site)
+        operators.look_after(report, site)
+        drop_ins.add(report, site)
+        polkit.restrict(report, site)
         service.refuse_pin(report, site)
-        installation.upgrade(report, site, package)
         installation.remove(report, site)
 
 
@@ -84,6 +91,8 @@ def main() -> int:
         except MachineError as error:
             print(error, file=sys.stderr)  # noqa: T201  # a program's own words
             return 2
+        except AssertionError as error:
+            report.rows.append(Row("system test", "going on after this step", str(error), Outcome.FAILED))
         finally:
             table = report.markdown()
             print(table)  # noqa: T201  # a program's own words

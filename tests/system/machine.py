@@ -5,6 +5,7 @@ Its root file system is made once by debootstrap and kept outside the repository
 by entering its namespaces, so that nothing has to listen there. All of it needs root.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RELEASE = "bookworm"
+HOME = "/srv/test"
+"""The test's own folder inside, closed to all accounts but root."""
 PACKAGES = (
     *(
         "systemd",
@@ -30,6 +33,7 @@ PACKAGES = (
         "iproute2",
     ),
     *("libpcsclite1", "pcscd", "vsmartcard-vpcd", "softhsm2"),
+    *("polkitd", "libpam-systemd"),
 )
 _PROGRAMS = {
     "debootstrap": "debootstrap",
@@ -37,6 +41,8 @@ _PROGRAMS = {
     "script": "bsdutils",
     "nsenter": "util-linux",
 }
+_SYSTEM_CALLS = "@clock bpf"
+"""What a container is refused and a machine is not: to ask the clock, and to filter a service's network."""
 _BOOT_SECONDS = 120
 _COMMAND_SECONDS = 180
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -93,9 +99,13 @@ class Machine:
         """Run a piece of shell inside."""
         return self.run("sh", "-euc", script, user=user, check=check)
 
+    def outside(self, path: str) -> Path:
+        """Return where *path* of the inside is, seen from outside."""
+        return self.root / path.lstrip("/")
+
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside."""
-        file = self.root / path.lstrip("/")
+        file = self.outside(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
         file.chmod(mode)
@@ -125,11 +135,12 @@ def booted(folder: Path) -> Iterator[Machine]:
         if shutil.which(program) is None:
             raise MachineError(f"the program {program} is not installed (Debian package {package})")
     root = folder / "root"
-    subprocess.run(("cp", "--archive", "--reflink=auto", str(_cached()), str(root)), check=True)
+    subprocess.run(("cp", "--archive", "--reflink=auto", str(_base()), str(root)), check=True)
+    (root / HOME.lstrip("/")).mkdir(mode=0o700)
     name = f"jpki-{os.getpid()}"
     boot = (
         f"exec systemd-nspawn --quiet --directory={root} --boot --register=no --keep-unit --private-network"
-        f" --machine={name} --kill-signal=SIGRTMIN+3"
+        f" --machine={name} --kill-signal=SIGRTMIN+3 '--system-call-filter={_SYSTEM_CALLS}'"
     )
     with (folder / "console.log").open("wb") as console:
         # Without a terminal of its own it loses its output.
@@ -149,24 +160,33 @@ def booted(folder: Path) -> Iterator[Machine]:
         _end(process)
 
 
-def _cached() -> Path:
-    """Return the root file system that copies are made of; make it if this is the first time."""
+@contextmanager
+def cached(name: str) -> Iterator[Path]:
+    """Give where what is called *name* is kept from run to run, for the caller alone to make it where it is missing."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jpki-appliance"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache / name
+
+
+def _base() -> Path:
+    """Return the root file system that copies are made of; make it if this is the first time."""
     recipe = hashlib.sha256(" ".join((RELEASE, *PACKAGES)).encode()).hexdigest()[:12]
-    root = cache / f"{RELEASE}-{recipe}"
-    if not root.exists():
-        unfinished = root.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        subprocess.run(
-            (
-                *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-                *(RELEASE, str(unfinished)),
-            ),
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        unfinished.rename(root)
+    with cached(f"{RELEASE}-{recipe}") as root:
+        if not root.exists():
+            unfinished = root.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            subprocess.run(
+                (
+                    *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+                    *(RELEASE, str(unfinished)),
+                ),
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            unfinished.rename(root)
     return root
 
 

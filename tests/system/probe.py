@@ -59,7 +59,7 @@ def write(path: str) -> None:
 
 def set_user_bit() -> None:
     """Make a program that would run as its owner."""
-    file = Path("/var/lib/jpki-appliance/.probe-suid")
+    file = Path(os.environ.get("STATE_DIRECTORY", "/tmp"), ".probe-suid")  # noqa: S108  # its own one
     file.touch()
     try:
         file.chmod(0o4755)
@@ -89,16 +89,25 @@ def map_writable_code() -> None:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
 
 
+def read(credentials: Path) -> dict[str, int]:
+    """Return how long each of the *credentials* is."""
+    if "CREDENTIALS_DIRECTORY" not in os.environ:
+        return {}
+    return {one.name: len(one.read_bytes()) for one in sorted(credentials.iterdir())}
+
+
 def main() -> None:
     """Try everything, and tell."""
-    credentials = Path(os.environ["CREDENTIALS_DIRECTORY"])
+    credentials = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials"))
     found = {
         "write": {
             place: refused(write, place)
             for place in (
-                *("/etc", "/usr", "/boot", "/var/lib", "/var/log", "/etc/jpki-appliance", "/root", "/home"),
+                *("/etc", "/usr", "/boot", "/var/lib", "/var/log", "/etc/jpki-appliance", "/home", "/srv"),
+                str(Path("~root").expanduser()),
                 *("/opt/jpki-appliance", "/dev", "/sys", "/proc/sys/kernel", str(credentials)),
                 *("/var/lib/jpki-appliance", "/tmp", "/run/jpki-appliance"),  # noqa: S108  # its own one
+                "/var/lib/jpki-handover",
             )
         },
         "family": {
@@ -114,7 +123,9 @@ def main() -> None:
         "syscall": {name: refused(syscall, *call) for name, call in _SYSCALLS.items()},
         "memory that is written and run": refused(map_writable_code),
         "set-user-id": refused(set_user_bit),
-        "network": {address: refused(send, address) for address in ("127.0.0.1", "192.0.2.2")},
+        "network": {
+            address: refused(send, address) for address in ("127.0.0.1", "192.0.2.2", "198.51.100.2")
+        },
         "/proc/1": refused(Path("/proc/1/status").read_text),
         "clock can be asked": _LIBC.adjtimex(ctypes.create_string_buffer(512)) >= 0,
         "devices": sorted(one.name for one in Path("/dev").iterdir()),
@@ -122,7 +133,7 @@ def main() -> None:
         "core limit": subprocess.run(
             ("sh", "-c", "ulimit -c"), capture_output=True, text=True, check=True
         ).stdout.strip(),
-        "credentials": {one.name: len(one.read_bytes()) for one in sorted(credentials.iterdir())},
+        "credentials": read(credentials),
         "user": [os.getuid(), os.geteuid(), os.getgid()],
         "time": time.time(),
     }

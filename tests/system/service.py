@@ -1,24 +1,21 @@
 """Steps: the service is started by its socket, authenticates, is confined, and is watched over."""
 
-import json
-
 from tests.system.installation import require
+from tests.system.machine import HOME
 from tests.system.report import Report, Row
 from tests.system.site import (
     CONFIGURATION,
     OUTSIDER,
-    PYTHON,
     SERVICE,
     STATE,
     STRANGER,
+    TERMINAL,
+    TERMINAL_SERVICE,
     Site,
-    folder_of_tests,
 )
 
-_READY = "curl -sf --max-time 5 --unix-socket /run/jpki-appliance/appliance.sock http://localhost/readyz"
-_ASK_CLOCK = "import ctypes; ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) >= 0 or exit(1)"
+READY = "curl -sf --max-time 5 --unix-socket /run/jpki-appliance/appliance.sock http://localhost/readyz"
 _WATCHDOG_SECONDS = 9
-_ITS_OWN = "/tmp"  # noqa: S108  # inside the sandbox it is
 
 
 def set_up(report: Report, site: Site) -> None:
@@ -44,7 +41,7 @@ def start(report: Report, site: Site) -> None:
         require(inside.shown(SERVICE, "ActiveState") == "inactive", "it ran before")
         answer = site.ask("/healthz")
         require(answer.status == 200, f"{answer.text}\n{site.journal()}")
-        inside.wait("ready", _READY)
+        inside.wait("ready", READY)
         row.seen = f"{answer.status} {answer.text}; {inside.shown(SERVICE, 'StatusText')}"
     with report.step("socket", "mode and group keep other accounts out") as row:
         mode = inside.shell("stat --format='%A %U:%G' /run/jpki-appliance/appliance.sock").last
@@ -62,101 +59,13 @@ def start(report: Report, site: Site) -> None:
         row.seen = f"{site.ledger_size()} entries"
 
 
-def confine(report: Report, site: Site) -> None:
-    """The same unit with another program in it: what is refused, and what goes through."""
-    inside = site.machine
-    inside.write("/usr/local/lib/probe.py", (folder_of_tests() / "probe.py").read_text("utf-8"))
-    unit = (inside.root / "usr/lib/systemd/system" / SERVICE).read_text("utf-8")
-    kept = [
-        line
-        for line in unit.splitlines()
-        if not line.startswith(
-            (
-                "Type=",
-                "ExecStart=",
-                "ExecReload=",
-                "WatchdogSec=",
-                "Restart",
-                "ExecStopPost=",
-                "Requires=",
-                "After=",
-            )
-        )
-    ]
-    place = kept.index("[Service]") + 1
-    kept[place:place] = [
-        "Type=oneshot",
-        f"ExecStart={PYTHON} -I /usr/local/lib/probe.py",
-        "StandardOutput=truncate:/root/probe.json",
-    ]
-    inside.write("/etc/systemd/system/probe.service", "\n".join(kept))
-    inside.shell("ip addr add 192.0.2.1/24 dev lo")
-    with report.step("sandbox", "a probe runs in the unit's place") as row:
-        inside.run("systemctl", "daemon-reload")
-        said = inside.run("systemctl", "start", "probe.service", check=False)
-        require(not said.status, said.out + site.journal("probe.service"))
-        found = json.loads((inside.root / "root/probe.json").read_text())
-        row.seen = f"user {found['user']}, {found['status']}, core limit {found['core limit']}"
-        require(found["status"]["CapBnd"].strip("0") == "" and found["status"]["NoNewPrivs"] == "1", row.seen)
-        require(found["core limit"] == "0" and found["user"][0] != 0, row.seen)
-    if row.outcome != "ok":
-        return
-    _require_refused(
-        report, "writes outside its own folders", found["write"], but=(STATE, _ITS_OWN, "/run/jpki-appliance")
-    )
-    _require_refused(report, "address families beyond Unix and IP", found["family"])
-    _require_refused(report, "system calls that no service needs", found["syscall"])
-    with report.step(
-        "sandbox", "memory that is written and run; set-user-id programs; other processes"
-    ) as row:
-        three = {name: found[name] for name in ("memory that is written and run", "set-user-id", "/proc/1")}
-        require(all(three.values()), three)
-        row.seen = shown(three)
-    with report.step("sandbox", "devices") as row:
-        row.seen = " ".join(found["devices"])
-        require(not {"mem", "kmsg", "sda", "vda", "tpm0", "rtc0", "bus"} & set(found["devices"]), row.seen)
-    with report.step("sandbox", "the clock can be asked, and not set") as row:
-        row.seen = f"clock_settime: {found['syscall']['clock_settime']}, adjtimex answers: {found['clock can be asked']}"
-        require(found["syscall"]["clock_settime"], row.seen)
-        if not found["clock can be asked"]:
-            asked = inside.run(
-                "systemd-run", "--pipe", "--quiet", "--wait", PYTHON, "-I", "-c", _ASK_CLOCK, check=False
-            )
-            require(asked.status, f"{row.seen}, although a service without a sandbox is told")
-            row.not_here(f"{row.seen}: the container refuses it to every service, also without a sandbox")
-    with report.step("sandbox", "network beyond the machine itself") as row:
-        row.seen = shown(found["network"])
-        require(found["network"]["127.0.0.1"] is None, row.seen)
-        if found["network"]["192.0.2.2"] != "EPERM":
-            row.not_here(
-                f"{row.seen}: this kernel gives the container's systemd no cgroup filter (IPAddressDeny=)"
-            )
-    with report.step("credentials", "the service reads them, decrypted") as row:
-        row.seen = shown({name: f"{size} bytes" for name, size in found["credentials"].items()})
-        require(found["credentials"].keys() == {"hsm-pin", "pseudonym-key"}, row.seen)
-
-
-def _require_refused(
-    report: Report, what: str, tried: dict[str, str | None], but: tuple[str, ...] = ()
-) -> None:
-    with report.step("sandbox", what) as row:
-        through = {name for name, how in tried.items() if how is None}
-        row.seen = shown({name: how for name, how in tried.items() if name not in but})
-        require(through == set(but), f"went through: {through}; {row.seen}")
-
-
-def shown(found: dict[str, str | None]) -> str:
-    """Return *found* in a line."""
-    return ", ".join(f"{name}: {how or 'went through'}" for name, how in found.items())
-
-
 def hide(report: Report, site: Site) -> None:
     """Secrets are where they belong and nowhere else."""
     inside = site.machine
     with report.step(
         "credentials", "no other account reads them; the PIN stands in no environment, argument, log"
     ) as row:
-        pin = inside.run("cat", "/root/kept/user.pin").out.strip()
+        pin = inside.run("cat", f"{HOME}/kept/user.pin").out.strip()
         refused = inside.shell(f"cat /run/credentials/{SERVICE}/hsm-pin", user=OUTSIDER, check=False)
         require(refused.status, "an outsider reads the PIN")
         places = inside.shell(
@@ -180,7 +89,7 @@ def watch(report: Report, site: Site) -> None:
     with report.step("watchdog", "bites: the process hangs") as row:
         inside.run("kill", "-STOP", pid)
         inside.wait(
-            "started again", f"test $(systemctl show --value -p MainPID {SERVICE}) != {pid} && {_READY}", 90
+            "started again", f"test $(systemctl show --value -p MainPID {SERVICE}) != {pid} && {READY}", 90
         )
         lines = inside.run("journalctl", "--unit", SERVICE, "--lines=40", "--output=cat").out.splitlines()
         row.seen = next(line for line in lines if "atchdog" in line)
@@ -200,17 +109,16 @@ def lose_hsm(report: Report, site: Site) -> None:
         _require_same(site, pid, row)
     with report.step("HSM", "it is away: refused with a code, not ready, the daemon stays") as row:
         inside.shell(f"mv {STATE}/softhsm/tokens {STATE}/softhsm/away")
-        told = site.authenticate()
-        code = (told.body or {}).get("code") or ((told.body or {}).get("problem") or {}).get("code")
-        require(code and str(code).startswith("hsm_"), told.text)
-        inside.wait("not ready", f"! {_READY}")
+        code = site.refusal()
+        require(code and code.startswith("hsm_"), code)
+        inside.wait("not ready", f"! {READY}")
         ready = site.ask("/readyz")
         require(ready.status == 503, ready.text)
         row.seen = f"{code}; readyz {ready.status} {ready.text}"
         _require_same(site, pid, row)
     with report.step("HSM", "it is back: ready and authenticating without a restart") as row:
         inside.shell(f"mv {STATE}/softhsm/away {STATE}/softhsm/tokens")
-        inside.wait("ready", _READY, 120)
+        inside.wait("ready", READY, 120)
         row.seen = site.require_authenticated()
         _require_same(site, pid, row)
 
@@ -247,13 +155,13 @@ def refuse_pin(report: Report, site: Site) -> None:
     with report.step(
         "wrong PIN", "the right PIN, one login with another tool, unlock-marker: it serves"
     ) as row:
-        inside.shell(f"tr -d '\\n' < /root/kept/user.pin | {encrypt}")
+        inside.shell(f"tr -d '\\n' < {HOME}/kept/user.pin | {encrypt}")
         site.log_in_once()
         said = site.command("hsm", "unlock-marker", "--config", CONFIGURATION, "--yes")
         require(not said.status, said.out)
         inside.run("systemctl", "reset-failed", SERVICE)
         inside.run("systemctl", "start", "jpki-appliance.socket", SERVICE)
-        inside.wait("ready", _READY)
+        inside.wait("ready", READY)
         row.seen = site.require_authenticated()
 
 
@@ -264,15 +172,14 @@ def renew(report: Report, site: Site) -> None:
         "terminal", "jpki-terminal.service brings the second reader; a card there authenticates"
     ) as row:
         site.edit("/etc/jpki-appliance/terminal.toml", "Virtual PCD 00 00", "Virtual PCD 00 01")
-        drop_in = (inside.root / "usr/share/jpki-appliance/drop-ins/local-terminal.conf").read_text("utf-8")
-        site.drop_in("local", drop_in, "jpki-terminal.service")
-        inside.run("systemctl", "enable", "--now", "jpki-terminal.service")
+        site.drop_in("local", site.packaged_drop_in("local-terminal"), TERMINAL_SERVICE)
+        inside.run("systemctl", "enable", "--now", TERMINAL_SERVICE)
         inside.wait(
             "a terminal",
             "curl -s --max-time 5 --unix-socket /run/jpki-appliance/appliance.sock http://localhost/v1/terminals | grep -q ward-3.desk-1",
             30,
         )
-        row.seen = site.require_authenticated("ward-3.desk-1")
+        row.seen = site.require_authenticated(TERMINAL)
     with report.step(
         "reload", "a changed configuration is taken; no process, terminal or socket is lost"
     ) as row:
@@ -280,7 +187,7 @@ def renew(report: Report, site: Site) -> None:
         site.edit(CONFIGURATION, "lifetime_seconds = 300", "lifetime_seconds = 120")
         inside.run("systemctl", "reload", SERVICE)
         inside.wait("read", f"journalctl --unit {SERVICE} --lines=30 --output=cat | grep -i reload")
-        told = site.authenticate("ward-3.desk-1")
+        told = site.authenticate(TERMINAL)
         claims = (told.body or {}).get("claims") or {}
         lifetime = claims.get("exp", 0) - claims.get("iat", 0)
         require(lifetime == 120, f"{lifetime}: {told.text[:500]}\n{site.journal()}")
@@ -288,12 +195,12 @@ def renew(report: Report, site: Site) -> None:
         _require_same(site, pid, row)
     with report.step("restart", "callers wait and none is refused; the terminal comes back by itself") as row:
         inside.shell(
-            "rm -f /root/asked; (for i in $(seq 60); do curl -s -o /dev/null -w '%{http_code}\\n' --max-time 60"
-            " --unix-socket /run/jpki-appliance/appliance.sock http://localhost/healthz; sleep 0.1; done) > /root/asked 2>&1 &"
+            "(for i in $(seq 60); do curl -s -o /dev/null -w '%{http_code} %{errormsg}\\n' --max-time 60 --unix-socket"
+            f" /run/jpki-appliance/appliance.sock http://localhost/healthz || :; sleep 0.1; done) > {HOME}/asked &"
             f" systemctl restart {SERVICE}; wait"
         )
-        answers = inside.run("cat", "/root/asked").out.split()
-        require(answers and set(answers) == {"200"}, answers)
+        answers = inside.outside(f"{HOME}/asked").read_text().splitlines()
+        require(len(answers) == 60 and {one.strip() for one in answers} == {"200"}, answers)
         inside.wait(
             "a terminal",
             "curl -s --max-time 5 --unix-socket /run/jpki-appliance/appliance.sock http://localhost/v1/terminals | grep -q ward-3.desk-1",

@@ -6,24 +6,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.system.machine import Machine, Said
+from tests.system.machine import HOME, Machine, Said
 
 PROGRAM = "jpki-appliance"
 SERVICE = "jpki-appliance.service"
+TERMINAL_SERVICE = "jpki-terminal.service"
+HANDOVER = "jpki-handover.service"
 SOCKET = "/run/jpki-appliance/appliance.sock"
 CONFIGURATION = "/etc/jpki-appliance/appliance.toml"
 STATE = "/var/lib/jpki-appliance"
 PYTHON = "/opt/jpki-appliance/bin/python"
-RECEPTION, STRANGER, OUTSIDER = "reception", "stranger", "outsider"
-"""May ask; may connect, but is unknown to the configuration; may not even connect."""
+RECEPTION, CARETAKER, STRANGER, OUTSIDER = "frontdesk", "caretaker", "stranger", "outsider"
+"""Asks; looks after the appliance; may connect, but is unknown to the configuration; may not even connect."""
+CLERK = "clerk"
+"""Lays requests down as files."""
 _PORTS = (35963, 35964)
 """Of the two slots that Debian's vpcd package configures."""
+TERMINAL = "ward-3.desk-1"
+"""The desk at the second reader, which jpki-terminal.service brings."""
 _PEERS = """
 [[peer]]
 alias = "reception-1"
 role = "reception"
-user = "reception"
+user = "frontdesk"
 
+[[peer]]
+alias = "console-1"
+role = "operator"
+user = "root"
+
+[[peer]]
+alias = "console-2"
+role = "operator"
+user = "caretaker"
+"""
+_NEWER_PEERS = """
 [[peer]]
 alias = "ward-3"
 role = "terminal"
@@ -31,9 +48,9 @@ user = "jpki-terminal"
 face_device = "kiosk-1"
 
 [[peer]]
-alias = "console-1"
-role = "operator"
-user = "root"
+alias = "handover"
+role = "reception"
+user = "jpki-handover"
 """
 _LISTS = """
 import sys
@@ -43,7 +60,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from appliance.simulator.crl import issue
 from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
-hierarchy = Hierarchy.load(Path("/root/pki"))
+hierarchy = Hierarchy.load(Path(sys.argv[2]))
 for number, one in enumerate(hierarchy.ca_certificates, start=1):
     Path(f"/etc/jpki-appliance/authorities/ca-{number}.pem").write_bytes(one.public_bytes(Encoding.PEM))
 Path("/etc/jpki-appliance/authorities/front-root.pem").write_bytes(
@@ -85,7 +102,7 @@ class Site:
             " systemd-creds encrypt --name=hsm-pin - /etc/credstore.encrypted/jpki-appliance.hsm-pin\n"
             "head -c 32 /dev/urandom |"
             " systemd-creds encrypt --name=pseudonym-key - /etc/credstore.encrypted/jpki-appliance.pseudonym-key\n"
-            f"mkdir -p /root/kept && mv {folder}/user.pin {folder}/so.pin /root/kept/"
+            f"mkdir -p {HOME}/kept && mv {folder}/user.pin {folder}/so.pin {HOME}/kept/"
         )
         return said.out
 
@@ -93,25 +110,33 @@ class Site:
         """Certify the institution, deliver lists, and complete the package's configuration."""
         inside = self.machine
         inside.shell(
-            f"jpki-appliance simulator pki /root/pki --institution-key {STATE}/softhsm/institution.pub.pem\n"
-            "cd /etc/jpki-appliance && mkdir -p authorities keys && cp -r /root/pki/institution .\n"
+            f"jpki-appliance simulator pki {HOME}/pki --institution-key {STATE}/softhsm/institution.pub.pem\n"
+            f"cd /etc/jpki-appliance && mkdir -p authorities keys && cp -r {HOME}/pki/institution .\n"
             "find institution -name '*key*' ! -name '*.pub*' ! -name '*.cvc' -delete\n"
             f"cp {STATE}/softhsm/token.pub.pem {STATE}/softhsm/ledger.pub.pem keys/\n"
             f"install -d -o jpki-appliance -g jpki-appliance {STATE}/revocation {STATE}/revocation/lists"
         )
-        inside.write("/root/lists.py", _LISTS)
-        inside.run(PYTHON, "-I", "/root/lists.py", f"{STATE}/revocation/lists")
+        inside.write(f"{HOME}/lists.py", _LISTS)
+        inside.run(PYTHON, "-I", f"{HOME}/lists.py", f"{STATE}/revocation/lists", f"{HOME}/pki")
         inside.shell(
             f"chmod -R go+rX /etc/jpki-appliance && chown -R {PROGRAM}: {STATE}/revocation\n"
-            "jpki-appliance simulator issue /root/pki /root/pki/second-card\n"
-            f"useradd --user-group {RECEPTION} && useradd {STRANGER} && useradd {OUTSIDER}\n"
-            f"usermod --append --groups jpki-clients {RECEPTION} && usermod -aG jpki-clients {STRANGER}"
+            f"jpki-appliance simulator issue {HOME}/pki {HOME}/pki/second-card\n"
+            f"for user in {RECEPTION} {CARETAKER} {STRANGER}; do useradd --groups jpki-clients $user; done\n"
+            f"useradd {OUTSIDER}"
         )
         self.edit(CONFIGURATION, r"\Z", _PEERS)
 
+    def extend(self) -> None:
+        """Name terminal and hand-over in the configuration, as the newer package knows them, and make a clerk's account."""
+        if "\nface_device" not in self.machine.outside(CONFIGURATION).read_text("utf-8"):
+            self.edit(CONFIGURATION, r'\nalias = "desk-1"', '\nalias = "desk-1"\nface_device = "kiosk-1"')
+        self.edit(CONFIGURATION, r"\Z", _NEWER_PEERS)
+        self.machine.run("useradd", "--groups", "jpki-handover", CLERK)
+        self.machine.run("systemctl", "reload", SERVICE)
+
     def edit(self, path: str, what: str, instead: str) -> None:
         """Replace *what* (a pattern) by *instead* in a file."""
-        file = self.machine.root / path.lstrip("/")
+        file = self.machine.outside(path)
         text, changes = re.subn(what, instead.replace("\\", r"\\"), file.read_text("utf-8"), count=1)
         if not changes:
             raise AssertionError(f"{path} has no {what}")
@@ -122,7 +147,7 @@ class Site:
         for port, card in zip(_PORTS, ("card", "second-card"), strict=True):
             self.machine.run(
                 *("systemd-run", f"--unit=card-{port}", "--property=Restart=on-failure"),
-                *(PROGRAM, "simulator", "card", f"/root/pki/{card}", f"--port={port}"),
+                *(PROGRAM, "simulator", "card", f"{HOME}/pki/{card}", f"--port={port}"),
             )
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -173,6 +198,12 @@ class Site:
         claims = told.body["claims"]
         return f"authenticated, {claims['mode']}, {claims['assurance']}, log {claims['log']['index']}"
 
+    def refusal(self, desk: str = "desk-1") -> str | None:
+        """Have an authentication refused at *desk*; return its code, None where it is not refused."""
+        body = self.authenticate(desk).body or {}
+        code = body.get("code") or (body.get("problem") or {}).get("code")
+        return None if code is None else str(code)
+
     def command(self, *arguments: str) -> Said:
         """Run the program as the service's user, with the service's configuration where it is asked for."""
         return self.machine.run(PROGRAM, *arguments, user=PROGRAM, check=False)
@@ -182,7 +213,7 @@ class Site:
         self.machine.run(
             *("runuser", "--user", PROGRAM, "--", "env", f"SOFTHSM2_CONF={STATE}/softhsm/softhsm2.conf"),
             *(PYTHON, "-I", "-c", _LOGIN),
-            entering=(self.machine.root / "root/kept/user.pin").read_text("ascii"),
+            entering=self.machine.outside(f"{HOME}/kept/user.pin").read_text("ascii"),
         )
 
     def ledger_size(self) -> int:
@@ -202,10 +233,19 @@ class Site:
         self.machine.write(f"/etc/systemd/system/{unit}.d/{name}.conf", text)
         self.machine.run("systemctl", "daemon-reload")
 
+    def packaged_drop_in(self, name: str) -> str:
+        """Return a drop-in that the package brings."""
+        return self.machine.outside(f"/usr/share/jpki-appliance/drop-ins/{name}.conf").read_text("utf-8")
+
     def no_drop_in(self, name: str, unit: str = SERVICE) -> None:
         """Take it away."""
-        (self.machine.root / f"etc/systemd/system/{unit}.d/{name}.conf").unlink()
+        self.machine.outside(f"/etc/systemd/system/{unit}.d/{name}.conf").unlink()
         self.machine.run("systemctl", "daemon-reload")
+
+    @property
+    def version(self) -> str:
+        """The version of the package that is installed."""
+        return self.machine.run("dpkg-query", "-Wf", "${Version}", PROGRAM).out
 
     @property
     def main_pid(self) -> str:

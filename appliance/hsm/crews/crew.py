@@ -87,6 +87,7 @@ class Crew:
         self._starting: tuple[int, Child] | None = None
         self._canaries = Canaries(hsm, limits.canary, observer)
         self.pinned = self._canaries.pinned
+        self.terms = hsm.setup.terms
 
     # --- what the pool asks ---------------------------------------------------------------------------------
 

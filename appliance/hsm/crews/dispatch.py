@@ -36,6 +36,7 @@ from appliance.hsm.messages import (
     SignToken,
     Status,
     StatusReport,
+    Terms,
     Verb,
 )
 from appliance.hsm.observer import Observer
@@ -65,7 +66,7 @@ class Dispatch:
         self.crews: tuple[Crew, ...] = ()
         """In order of preference."""
         self.leaving: tuple[Crew, ...] = ()
-        """Crews that finish what they have, and serve keys that nobody else holds."""
+        """Crews that finish what they have, and serve keys, or terms, that nobody else has."""
         self.unanswered = Unanswered()
         self._seconds = seconds
         self._observer = observer
@@ -105,18 +106,18 @@ class Dispatch:
 
     # --- a request's way ------------------------------------------------------------------------------------
 
-    async def ask(self, verb: Verb, key: str | None, expected: type[T]) -> T:
-        """Have *verb* answered by a worker that holds *key*."""
-        crew = self.serving(key)
+    async def ask(self, verb: Verb, key: str | None, expected: type[T], terms: Terms | None = None) -> T:
+        """Have *verb* answered by a worker that holds *key*, and admits by *terms* if there is one."""
+        crew = self.serving(key, terms)
         if crew is None or self._closed:
-            self._refuse_unserved(key)
+            self._refuse_unserved(key, terms)
         elif not self._waiting and (line := crew.free_line()) is not None:
-            job = self._job(verb, key)
+            job = self._job(verb, key, terms)
             self._give(line, job)
             return await self._outcome(job, expected)
         if self._waiting.is_full:
             raise HsmBusy(f"{len(self._waiting)} requests wait already")
-        job = self._job(verb, key)
+        job = self._job(verb, key, terms)
         self._waiting.enter(job)
         self._alarm.set(job.deadline)
         return await self._outcome(job, expected)
@@ -130,9 +131,9 @@ class Dispatch:
         self._give(line, job)
         return await self._outcome(job, expected)
 
-    def _refuse_unserved(self, key: str | None) -> None:
+    def _refuse_unserved(self, key: str | None, terms: Terms | None) -> None:
         """Raise why nobody will sign with *key*, unless it is worth while to wait."""
-        holders = [crew for crew in self.all if crew.holds(key)]
+        holders = self._holders(key, terms)
         if not holders:
             raise HsmRequestRefused("no HSM holds that key")
         if self._closed or all(crew.refusing for crew in holders):
@@ -140,9 +141,9 @@ class Dispatch:
                 crew.demand()
             raise self._refusal(holders)
 
-    def _job(self, verb: Verb, key: str | None) -> Job:
+    def _job(self, verb: Verb, key: str | None, terms: Terms | None = None) -> Job:
         now = self._clock()
-        return Job(verb, key, asyncio.get_running_loop().create_future(), now, now + self._seconds)
+        return Job(verb, key, asyncio.get_running_loop().create_future(), now, now + self._seconds, terms)
 
     async def _outcome(self, job: Job, expected: type[T]) -> T:
         try:
@@ -167,7 +168,7 @@ class Dispatch:
                 self._hand_over(job)
 
     def _hand_over(self, job: Job) -> bool:
-        crew = self.serving(job.key)
+        crew = self.serving(job.key, job.terms)
         line = None if crew is None else crew.free_line()
         if line is None:
             return False
@@ -181,12 +182,21 @@ class Dispatch:
         line.give(job)
         self._alarm.set(job.deadline)
 
-    def serving(self, key: str | None) -> Crew | None:
-        """Return the first crew in order that holds *key* and has a worker."""
+    def serving(self, key: str | None, terms: Terms | None = None) -> Crew | None:
+        """Return the first crew in order that holds *key*, has a worker, and admits by *terms* if any crew does."""
         for crew in self.all:
-            if crew.lines and crew.holds(key):
+            if crew.lines and crew.holds(key) and (terms is None or crew.terms == terms):
                 return crew
-        return None
+        if terms is None:
+            return None
+        return next((crew for crew in self._holders(key, terms) if crew.lines), None)
+
+    def _holders(self, key: str | None, terms: Terms | None) -> list[Crew]:
+        """Return the crews that hold *key*; those that admit by *terms* alone where there are such."""
+        holders = [crew for crew in self.all if crew.holds(key)]
+        if terms is None:
+            return holders
+        return [crew for crew in holders if crew.terms == terms] or holders
 
     # --- what crews tell (`crew.House`) ---------------------------------------------------------------------
 
@@ -224,7 +234,7 @@ class Dispatch:
         if refusal.unsigned:
             self._forget(job)
             # The worker is gone, this HSM may be too, and surely nothing was signed: another one may do it.
-            if not refusal.usable and not job.again and self.serving(job.key) is not None:
+            if not refusal.usable and not job.again and self.serving(job.key, job.terms) is not None:
                 job.again = True
                 self._come_back(job)
                 return
@@ -265,14 +275,14 @@ class Dispatch:
             self._alarm.set(min(pending))
 
     def _too_late(self, job: Job) -> ApplianceError:
-        if self.serving(job.key) is not None:
+        if self.serving(job.key, job.terms) is not None:
             return HsmBusy(f"no worker became free in {self._seconds:g} s")
-        return self._refusal([crew for crew in self.all if crew.holds(job.key)])
+        return self._refusal(self._holders(job.key, job.terms))
 
     def _refuse_hopeless(self) -> None:
         """Let nobody wait for HSMs that are down."""
         for job in self._waiting:
-            holders = [crew for crew in self.all if crew.holds(job.key)]
+            holders = self._holders(job.key, job.terms)
             if all(crew.refusing for crew in holders):
                 for crew in holders:
                     crew.demand()

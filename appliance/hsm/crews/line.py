@@ -25,6 +25,7 @@ from appliance.hsm.messages import (
     Refusal,
     Reply,
     Request,
+    Terms,
     Verb,
     Withdraw,
 )
@@ -36,7 +37,8 @@ class Job:
     """
     A request on its way, and the *future* its caller waits for.
 
-    *key* is the fingerprint of the key it needs; None where any worker will do.
+    *key* is the fingerprint of the key it needs; None where any worker will do. *terms* are those it is to be admitted by,
+    where there are workers with others; None where it does not matter.
     """
 
     __slots__ = (
@@ -49,14 +51,22 @@ class Job:
         "number",
         "seen_failing",
         "started",
+        "terms",
         "verb",
     )
 
-    def __init__(
-        self, verb: Verb, key: str | None, future: "asyncio.Future[Answer]", arrived: float, deadline: float
+    def __init__(  # noqa: PLR0913, PLR0917 - made in two places
+        self,
+        verb: Verb,
+        key: str | None,
+        future: "asyncio.Future[Answer]",
+        arrived: float,
+        deadline: float,
+        terms: Terms | None = None,
     ) -> None:
         self.verb = verb
         self.key = key
+        self.terms = terms
         self.future = future
         self.arrived = arrived
         self.deadline = deadline

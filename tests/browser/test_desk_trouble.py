@@ -1,0 +1,190 @@
+"""The desk page where something is wrong: each cause with its own words, its code, and what to do next."""
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from appliance.simulator.faults import Removed
+from tests.browser.axe import require_accessible
+from tests.browser.chromium import Language
+from tests.browser.clinic import DESK, RECEPTION, Clinic
+from tests.browser.conftest import Open
+from tests.browser.desk import DeskPage
+
+REFUSED = "the server responded with a status of"
+"""What Chromium notes where an answer is a problem."""
+LOST = "net::ERR_"
+"""And where there is none."""
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_another_person_is_not_confirmed(language: Language, clinic: Clinic, opened: Open) -> None:
+    """The clerk says that it is not the same person: red, in words, with the code; and nothing of the front stays."""
+    desk = DeskPage(opened(RECEPTION, language=language)).open()
+    desk.begin_visual(clinic.printed)
+    with clinic.card():
+        desk.compare(same_person=False)
+        assert desk.ended() == "holder_not_matched"
+    require_accessible(desk.page)
+    assert desk.page.locator(".result.bad").count() == 1
+    words = {"ja": "本人確認ができませんでした", "en": "Not confirmed"}[language]
+    expect(desk.heading).to_have_text(words)
+    expect(desk.heading).to_be_focused()
+    assert desk.page.locator("img").count() == 0
+    assert desk.page.get_by_role("button", name="Try again").count() == 0
+
+
+def test_wrong_numbers_leave_tries_which_are_shown(clinic: Clinic, opened: Open) -> None:
+    """A wrong security code costs a try; the clerk corrects it, without typing all the rest again, and it succeeds."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    right = clinic.printed.security_code
+    wrong = f"{(int(right) + 1) % 10_000:04d}"
+    folder = clinic.copied_card("mistyped")
+    desk.begin_visual(clinic.printed, code=wrong)
+    with clinic.card(folder=folder):
+        assert desk.ended() == "verification_number_rejected"
+        expect(desk.result).to_contain_text("Tries left: 9")
+        assert desk.page.locator(".result.warn").count() == 1
+        require_accessible(desk.page)
+        desk.page.get_by_role("button", name="Try again").click()
+        expect(desk.page.locator("#security-code")).to_have_value(wrong)
+        desk.page.fill("#security-code", right)
+        desk.submit()
+        desk.compare(same_person=True)
+        assert desk.ended() == "authenticated"
+
+
+def test_the_last_try_is_never_used(clinic: Clinic, opened: Open) -> None:
+    """With one try left the card is not asked, and the page offers no way to use it up."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    folder = clinic.copied_card("last-try", tries=1)
+    desk.begin_visual(clinic.printed)
+    with clinic.card(folder=folder):
+        assert desk.ended() == "verification_number_last_try"
+    assert desk.page.get_by_role("button", name="Try again").count() == 0
+
+
+def test_a_check_that_is_no_longer_permitted_is_refused_by_its_name(clinic: Clinic, opened: Open) -> None:
+    """The configuration takes an operator, and the face device, away while the page shows them."""
+    window = opened(RECEPTION)
+    window.expected.add(REFUSED)
+    desk = DeskPage(window).open()
+    desk.choose("visual")
+    desk.type_printed(clinic.printed, operator="operator-2")
+    operators = 'operators = ["operator-1", "operator-2"]'
+    with clinic.site.changed((operators, 'operators = ["operator-1"]')):
+        clinic.daemon.reload()
+        desk.submit()
+        assert desk.ended() == "operator_unknown"
+        require_accessible(desk.page)
+    clinic.daemon.reload()
+
+
+def test_without_an_hsm_the_clerk_knows_that_it_is_not_the_card(clinic: Clinic, opened: Open) -> None:
+    """The code is for the phone; once the HSM is back, the same button leads to the result."""
+    window = opened(RECEPTION)
+    window.expected.add(REFUSED)
+    desk = DeskPage(window).open()
+    with clinic.card():
+        with clinic.site.without_hsm():
+            clinic.until_ready(is_ready=False)
+            desk.choose("face")
+            desk.page.locator("button.main").click()
+            assert desk.ended().startswith("hsm_")
+            assert desk.page.locator(".result.warn").count() == 1
+            require_accessible(desk.page)
+        clinic.until_ready(is_ready=True)
+        desk.page.get_by_role("button", name="Try again").click()
+        desk.page.locator("button.main").click()
+        expect(desk.page.locator(".result.good")).to_be_visible()
+
+
+def test_a_card_that_is_pulled_is_asked_for_again(clinic: Clinic, opened: Open) -> None:
+    """In the middle of the dialogue: the page says so, and begins again where the clerk wants it."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    with clinic.card(Removed(4)):
+        desk.choose("face")
+        desk.page.locator("button.main").click()
+        assert desk.ended() == "card_removed"
+    require_accessible(desk.page)
+    with clinic.card():
+        desk.page.get_by_role("button", name="Try again").click()
+        desk.page.locator("button.main").click()
+        expect(desk.page.locator(".result.good")).to_be_visible()
+
+
+def test_a_card_that_leaves_while_it_is_compared_proves_nothing(clinic: Clinic, opened: Open) -> None:
+    """Whoever says yes to a front whose card is gone gets no confirmation, and the front is off the page."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    desk.begin_visual(clinic.printed)
+    with clinic.card() as inserted:
+        desk.page.locator(".front .photo").wait_for()
+        inserted.remove()
+        desk.compare(same_person=True)
+        assert desk.ended() == "card_removed"
+    assert desk.page.locator("img").count() == 0
+
+
+def test_the_clerk_cancels(clinic: Clinic, opened: Open) -> None:
+    """While a card is waited for; the desk is free at once."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    desk.choose("pin")
+    desk.until_stage("waiting-for-card")
+    desk.page.get_by_role("button", name="Cancel").click()
+    assert desk.ended() == "cancelled"
+    require_accessible(desk.page)
+    clinic.until(DESK, "empty")
+
+
+def test_a_connection_that_drops_costs_nothing(clinic: Clinic, opened: Open) -> None:
+    """Lost while the front is compared: the page says so, keeps the clerk's decision, and ends where it would have."""
+    window = opened(RECEPTION)
+    window.expected.add(LOST)
+    desk = DeskPage(window).open()
+    desk.begin_visual(clinic.printed)
+    with clinic.card():
+        desk.page.locator(".front .photo").wait_for()
+        window.context.set_offline(offline=True)
+        banner = desk.page.locator(".connection p")
+        expect(banner).to_be_visible()
+        require_accessible(desk.page)
+        desk.compare(same_person=True)
+        window.context.set_offline(offline=False)
+        assert desk.ended() == "authenticated"
+    expect(banner).to_have_count(0)
+
+
+def test_an_answer_that_is_lost_begins_nothing_twice(clinic: Clinic, opened: Open) -> None:
+    """The request has arrived and its answer has not: the page asks again under the same key and finds what it began."""
+    window = opened(RECEPTION)
+    window.expected.add(LOST)
+    desk = DeskPage(window).open()
+    begun: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        answer = route.fetch()
+        begun.append(answer.json()["id"])
+        if len(begun) == 1:
+            route.abort()
+        else:
+            route.fulfill(response=answer)
+
+    window.page.route("**/v1/authentications", lose_the_first)
+    with clinic.card():
+        desk.choose("face")
+        desk.page.locator("button.main").click()
+        assert desk.ended() == "authenticated"
+    assert len(begun) == 2
+    assert len(set(begun)) == 1
+
+
+def test_without_events_the_page_asks(clinic: Clinic, opened: Open) -> None:
+    """A proxy that lets no event stream through: stages and result come all the same."""
+    window = opened(RECEPTION)
+    window.expected.add(LOST)
+    desk = DeskPage(window).open()
+    window.page.route("**/events", lambda route: route.abort())
+    desk.begin_visual(clinic.printed)
+    desk.until_stage("waiting-for-card")
+    with clinic.card():
+        desk.compare(same_person=True)
+        assert desk.ended() == "authenticated"

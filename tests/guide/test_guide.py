@@ -1,0 +1,135 @@
+"""The operator's guide: what stands in it was done, by an administrator who reads it from front to back."""
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from appliance.catalogue import Language
+from appliance.cli.main import command as main
+from appliance.errors import BY_CODE
+from tests.guide.blocks import CHAPTERS, DOCS, Block, Change, Console, blocks
+from tests.guide.place import Place
+from tests.ledger.server import running
+
+GUIDE: Final = DOCS / "guide"
+PAGES: Final = sorted((*GUIDE.glob("*/*.md"), *DOCS.glob("guide.*.md")))
+every_page = pytest.mark.parametrize("page", PAGES, ids=[f"{one.parent.name}-{one.stem}" for one in PAGES])
+COMMANDS: Final = [
+    command.line
+    for chapter in CHAPTERS
+    for block in blocks(GUIDE / "en" / chapter)
+    if isinstance(block, Console)
+    for command in block.commands
+]
+PROGRAMS: Final = {line.split()[0] for line in COMMANDS}
+    r"jpki-appliance|systemctl|systemd-\w+|runuser|apt-get|openssl|curl|journalctl|haproxy|cp|mv|sed"
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, because sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="guide-") as name:
+        yield Path(name)
+
+
+def test_the_guide_is_done_from_front_to_back(folder: Path) -> None:
+    """Every command leads to what the guide prints of it."""
+    with running() as server:
+        around = {"PGHOST": str(server.folder), "PGUSER": "ledger"}
+        with Place.made(folder, {"/run/postgresql": str(server.folder)}, around) as place:
+            for chapter in CHAPTERS:
+                for block in blocks(GUIDE / "en" / chapter):
+                    place.do(block)
+
+
+def told(block: Block) -> tuple[object, ...]:
+    """Return what is to be done, without where it stands."""
+    match block:
+        case Change(how=how, file=file, text=text):
+            return (how, file, text)
+        case Console(booted=booted, commands=commands):
+            return (booted, *commands)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_both_languages_have_the_same_done(chapter: str) -> None:
+    """Whoever reads Japanese types, changes and sees the same, in the same order."""
+    english, japanese = (
+        [told(one) for one in blocks(GUIDE / language / chapter)] for language in ("en", "ja")
+    )
+    assert english == japanese
+
+
+def prose(page: Path) -> str:
+    """Return *page* without its blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@every_page
+def test_no_command_stands_outside_of_what_is_run(page: Path) -> None:
+    """Blocks are of a known kind, none is hidden by its margin, and a command that the text names is one that is run."""
+    list(blocks(page))
+    text = prose(page)
+    assert "```" not in text
+    assert not re.search(r"^(?: {4}|\t)", text, re.MULTILINE)
+    for named in re.findall(r"`([^`]+)`", text):
+        match named.split(" "):
+            case ["jpki-appliance", *words]:
+                assert known(words), named
+            case [program, _, *_] if program in PROGRAMS:
+                assert any(named in command for command in COMMANDS), named
+
+
+def known(words: Sequence[str]) -> bool:
+    """Return whether *words* name a command, with what may follow it."""
+    command: click.Command = main
+    for word in words:
+        if isinstance(command, click.Group) and word in command.list_commands(click.Context(command)):
+            command = command.get_command(click.Context(command), word) or command
+        else:
+            return command is not main and not (isinstance(command, click.Group) and word.islower())
+    return True
+
+
+@every_page
+def test_what_is_linked_is_there(page: Path) -> None:
+    """Pages, and the headings in them."""
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names of the headings of *page*, as they are shown on the web."""
+    headings = re.findall(
+        r"^#+ (.*)$",
+        re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL),
+        re.MULTILINE,
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_codes_and_alerts_are_ours(page: Path) -> None:
+    """A code in the guide is one that an appliance can tell, an alert one that Prometheus can raise."""
+    text = page.read_text("utf-8")
+    alerts = (DOCS / "alerts.en.md").read_text("utf-8")
+    assert all(f"### {name}\n" in alerts for name in re.findall(r"`(Jpki[A-Z]\w+)`", text))
+    codes = re.findall(r"`((?:hsm|ledger|revocation|gateway|config|terminal|reader|card)_[a-z_]+)`", text)
+    assert set(codes) <= set(BY_CODE)
+
+
+def test_the_index_leads_to_every_chapter() -> None:
+    """In both languages."""
+    for language in Language:
+        text = (DOCS / f"guide.{language}.md").read_text("utf-8")
+        assert all(f"(guide/{language}/{chapter})" in text for chapter in CHAPTERS)
