@@ -31,6 +31,7 @@ from appliance.errors import (
     AuthenticationCancelled,
     TokenInvalid,
 )
+from appliance.trust.result_token import Keys
 
 _AUTHENTICATIONS: Final = "/v1/authentications"
 _WAIT_SECONDS: Final = 25

@@ -20,7 +20,7 @@ under the same code. A leaf exists only where a caller acts differently on it.
     ├── EmergencyError       a window in which nobody checks holders is not opened
     ├── GatewayError         what is asked wrongly, too often, or by the wrong one; and what cannot be begun now
     ├── ClientError          who asks gets no answer that counts: unreachable, late, invalid, cancelled
-    └── HandoverError        requests as files: refused, repeated, late, interrupted
+    └── HandoverError        requests as files: refused, repeated, late, interrupted, failed
 
 Foreign exceptions are mapped where they arise, always with `from`. Misuse of our own functions is a bug and
 raises ValueError or TypeError instead.
@@ -119,6 +119,7 @@ from appliance.errors.gateway import (
 )
 from appliance.errors.handover import (
     HandoverError,
+    HandoverFailed,
     HandoverFileRefused,
     HandoverInterrupted,
     HandoverLate,
@@ -272,6 +273,7 @@ __all__ = [
     "GatewayDraining",
     "GatewayError",
     "HandoverError",
+    "HandoverFailed",
     "HandoverFileRefused",
     "HandoverInterrupted",
     "HandoverLate",

@@ -35,3 +35,13 @@ class HandoverInterrupted(HandoverError):
     """The hand-over ended while the request was being carried out; how that went is not known here."""
 
     code = "handover_interrupted"
+
+
+class HandoverFailed(HandoverError):
+    """The hand-over made a mistake of its own, which its log has under the *incident*."""
+
+    code = "handover_failed"
+
+    def __init__(self, incident: str) -> None:
+        super().__init__("the hand-over has failed unexpectedly")
+        self.incident = incident

@@ -120,7 +120,8 @@ def json_response(
 
 def no_query(request: web.Request, *known: str) -> None:
     """Check that the query has no other parameters than those *known*, each once; or raise RequestMalformed."""
-    names = list(request.query)
+    # By items: a mapping of several values names each key but once.
+    names = [name for name, _ in request.query.items()]
     if len(set(names)) != len(names) or not set(names) <= set(known):
         raise RequestMalformed("the query has a parameter that is not in the contract, or one twice")
 

@@ -17,12 +17,14 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.authentication import Authentication, CheckMethod, IdentityCheck
+from appliance.card.jpki import Mode
 from appliance.errors import TokenInvalid
 from appliance.trust.hsm_key import Writer
 from appliance.trust.jwk import TOKEN_TYPE, jwk
 from appliance.trust.pseudonym import PseudonymKey
 from appliance.trust.result_token import Keys, opened, require_time
 from appliance.trust.revocation import Standing
+
 
 @dataclass(frozen=True, slots=True)
 class ResultTokens:
@@ -121,13 +123,16 @@ def verify(
     """
     Return the claims of *token*, or raise TokenInvalid; JwksInvalid where *jwks* is no key set.
 
-    Checks: all of `trust.result_token`, by this clock alone; and that the token answers to *nonce*, where one is expected.
+    Checks: all of `trust.result_token`, by this clock alone; that the mode is one we know; and that the token answers to
+    *nonce*, where one is expected.
     """
     key = Keys(jwks).named_by(token)
     if key is None:
         raise TokenInvalid("the key that the token names is not in the JWKS")
     claims = opened(token, key, audience)
     require_time(claims, now.timestamp())
+    if claims["mode"] not in tuple(Mode):
+        raise TokenInvalid(f"the token names a mode that does not exist: {claims['mode']!r}")
     if nonce is not None and claims.get("nonce") != nonce:
         raise TokenInvalid("the token answers to another nonce than the expected one, or to none")
     return claims

@@ -5,7 +5,7 @@ import msgspec
 from appliance import client
 from appliance.catalogue import Language
 from appliance.client import Refused, told
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, HandoverFailed
 from appliance.handover.intake import Taken
 from appliance.handover.request import Request
 from appliance.handover.result import Result
@@ -44,7 +44,7 @@ def refused(taken: Taken, error: ApplianceError, language: Language, finished_at
         clerk=said.clerk,
         operator=said.operator,
         detail=error.problem.detail if isinstance(error, Refused) else error.detail,
-        request_id=said.request_id,
+        request_id=error.incident if isinstance(error, HandoverFailed) else said.request_id,
         tries_left=error.problem.tries_left if isinstance(error, Refused) else None,
         echo={} if taken.request is None else taken.request.echo,
     )

@@ -24,7 +24,13 @@ from typing import Final, Self
 
 from appliance.catalogue import Language
 from appliance.client import Client
-from appliance.errors import ApplianceError, ConfigInvalid, HandoverInterrupted, HandoverRepeated
+from appliance.errors import (
+    ApplianceError,
+    ConfigInvalid,
+    HandoverFailed,
+    HandoverInterrupted,
+    HandoverRepeated,
+)
 from appliance.handover import folder
 from appliance.handover.intake import Intake, Taken
 from appliance.handover.records import Begun, Results
@@ -130,7 +136,14 @@ class Service:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Not even that it failed could be laid out. It is in the folder for work still, where the next start finds it.
+            _LOG.critical("request without an answer until the next start", exc_info=error)
 
     async def _resume(self, claimed: folder.Claimed) -> None:
         """Answer what an earlier process has claimed: what was not begun is carried out now."""
@@ -141,14 +154,21 @@ class Service:
             await asyncio.to_thread(self.intake.discard, claimed)
         else:
             interrupted = HandoverInterrupted("the hand-over ended while this was carried out")
-            await self._lay_out(taken, refused(taken, interrupted, self._language(taken), _utc(self.clock())))
+            result = refused(taken, interrupted, self._language(taken), _utc(self.clock()))
+            await self._lay_out(taken, encoded(result))
 
     async def _answer(self, taken: Taken) -> None:
         """Carry out what was *taken*, and lay out what became of it."""
         mark = secrets.token_hex(8)
-        result = await self._result(taken, mark)
+        try:
+            result = await self._result(taken, mark)
+            content = encoded(result)
+        except Exception:  # noqa: BLE001 - a bug is told to those who wait, too, and loses nobody's request
+            _LOG.exception("request failed unexpectedly mark=%s", mark)
+            result = refused(taken, HandoverFailed(mark), self._language(taken), _utc(self.clock()))
+            content = encoded(result)
         _LOG.info("request ended mark=%s outcome=%s code=%s", mark, result.outcome, result.code or "-")
-        await self._lay_out(taken, result)
+        await self._lay_out(taken, content)
 
     async def _result(self, taken: Taken, mark: str) -> Result:
         try:
@@ -157,7 +177,7 @@ class Service:
             request = taken.request
             if request is None:
                 raise RuntimeError("what was taken is a request or an error")
-            if not await asyncio.to_thread(self.begun.begin, taken.claimed.stem):
+            if not await self._begin(taken):
                 taken.again = True
                 raise HandoverRepeated("a request of this name was begun before")
             taken.begun = True
@@ -171,10 +191,14 @@ class Service:
                 ended = HandoverInterrupted("the hand-over was ended while this was carried out")
                 self._lay_out_now(taken, refused(taken, ended, self._language(taken), _utc(self.clock())))
             raise
+
+    async def _begin(self, taken: Taken) -> bool:
+        """Write down that *taken* is begun; False where it was before. Raises HandoverInterrupted."""
+        try:
+            return await asyncio.to_thread(self.begun.begin, taken.claimed.stem)
         except OSError as error:
             self._is_away("work", error)
-            interrupted = HandoverInterrupted("the hand-over could not write down that it begins")
-            return refused(taken, interrupted, self._language(taken), _utc(self.clock()))
+            raise HandoverInterrupted("the hand-over could not write down that it begins") from error
 
     async def _authenticated(self, taken: Taken, request: Request) -> Result:
         result = await self.clients[self._language(taken)].authenticate(
@@ -189,10 +213,10 @@ class Service:
         )
         return authenticated(taken, request, result, _utc(self.clock()))
 
-    async def _lay_out(self, taken: Taken, result: Result) -> None:
-        """Write *result*, again and again where the folder is away, for as long as it would be kept."""
+    async def _lay_out(self, taken: Taken, content: bytes) -> None:
+        """Write the result's *content*, again and again where the folder is away, for as long as it would be kept."""
         until = asyncio.get_running_loop().time() + self.settings.results.keep_seconds
-        name, content = self._name(taken), encoded(result)
+        name = self._name(taken)
         while True:
             try:
                 await asyncio.to_thread(self.results.write, name, content)

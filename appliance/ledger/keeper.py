@@ -89,7 +89,9 @@ class Keeper:
             except OSError as error:
                 self.copies.failed(sink.name, error)
             else:
-                notes += [] if note is None else [note]
+                # That of another log says nothing of this one: after a restore the former log's lies there.
+                if note is not None and checkpoint.told(note).origin == self.log.origin:
+                    notes.append(note)
         for note in notes:
             await self._require_continued(checkpoint.verified(note, self.key))
         self._kept = stored

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ class Directory:
     """
     A folder with the newest note in the file `checkpoint`, and the last one of each day.
 
-    It may be a mounted share: files appear under their names only when they are whole and durable.
+    The newest of a former log, before a restore, is kept as `checkpoint-of-HASH`, the beginning of its origin's SHA-256. It may be a mounted share: files appear under their names only when they are whole and durable.
     """
 
     folder: Path
@@ -46,8 +47,15 @@ class Directory:
 
     def _write(self, note: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        before = self._read()
+        if before is not None and (former := _origin(before)) != _origin(note):
+            write_durably(self.folder / f"{_NEWEST}-of-{sha256(former).hexdigest()[:16]}", before)
         for name in (f"checkpoint-{self.clock():%Y-%m-%d}", _NEWEST):
             write_durably(self.folder / name, note)
+
+
+def _origin(note: bytes) -> bytes:
+    return note.partition(b"\n")[0]
 
 
 def write_durably(path: Path, content: bytes) -> None:

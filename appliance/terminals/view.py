@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from appliance.errors import PcscUnavailable, ReaderAbsent, ReaderAmbiguous
+from appliance.errors import PcscRefused, PcscUnavailable, ReaderAbsent, ReaderAmbiguous
 from appliance.terminals.scard import ReaderState
 from appliance.terminals.transport import Extended
 
@@ -42,13 +42,17 @@ class View:
     polled_at: float
     up_since: float | None
     readers: Mapping[str, ReaderState] = field(default_factory=lambda: _NONE)
+    is_refused: bool = False
+    """Whether the service runs, and does not let us in."""
 
     def reader(self, desks: Mapping[str, Desk], alias: str) -> str:
         """
         Return the name of the reader that *alias* means.
 
-        Raises PcscUnavailable, ReaderAbsent, and ReaderAmbiguous: a card is never taken from the wrong desk.
+        Raises PcscRefused, PcscUnavailable, ReaderAbsent, and ReaderAmbiguous: a card is never taken from the wrong desk.
         """
+        if self.is_refused:
+            raise PcscRefused("the PC/SC service does not let this account in")
         if self.up_since is None:
             raise PcscUnavailable("the PC/SC service cannot be reached")
         part = desks[alias].part

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from appliance.errors import CardError, ReaderAbsent
+from appliance.errors import CardError, PcscRefused, ReaderAbsent
 from appliance.terminals import scard
 from appliance.terminals.scard import ReaderState
 from appliance.terminals.view import View
@@ -44,14 +44,18 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            with suppress(CardError), scard.context() as context:
-                self._context = context
-                try:
-                    self._look(context)
-                finally:
-                    self._context = None
+            is_refused = False
+            try:
+                with scard.context() as context:
+                    self._context = context
+                    try:
+                        self._look(context)
+                    finally:
+                        self._context = None
+            except CardError as error:
+                is_refused = isinstance(error, PcscRefused)
             if not self._stopping.is_set():
-                self._seen(View(self._clock(), None))
+                self._seen(View(self._clock(), None, is_refused=is_refused))
                 self._stopping.wait(self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 

@@ -143,13 +143,18 @@ class Clinic:
             assert time.monotonic() < deadline, self.daemon.log.read_text()
             time.sleep(0.05)
 
-    def asked(self, method: str, path: str, *, as_peer: str = RECEPTION) -> Any:  # noqa: ANN401  # whatever the answer is
+    def asked(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, as_peer: str = RECEPTION
+    ) -> Any:  # noqa: ANN401  # whatever the answer is
         """Return what the appliance answers to a peer that is no browser."""
         connection = http.client.HTTPSConnection(
             "localhost", self.site.port, context=self._context(as_peer), timeout=SECONDS
         )
         try:
-            connection.request(method, path)
+            sent = None if body is None else json.dumps(body)
+            connection.request(
+                method, path, sent, {} if body is None else {"Content-Type": "application/json"}
+            )
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()

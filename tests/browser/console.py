@@ -11,16 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page
 
 from tests.browser.axe import require_accessible
-from tests.browser.chromium import MILLISECONDS, Window
+from tests.browser.chromium import Window
 from tests.browser.clinic import DESK, RECEPTION, Clinic
 from tests.daemon.process import ORDER, SECONDS
 from tests.daemon.tls import client_context
 from tests.monitoring.machine import Machine
-
-expect.set_options(timeout=MILLISECONDS)
 
 YEAR: Final = timedelta(days=365)
 _CHANGES: Final = (("emergency_hours = 0.0", "emergency_hours = 4.0"),)

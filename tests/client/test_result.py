@@ -1,5 +1,6 @@
 """What a client believes of a token."""
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.client.checks import EmergencyCheck
 from appliance.client.result import MAY_DIFFER_SECONDS, Claims, Question, require_evidence, verify
 from appliance.errors import JwksInvalid, TokenInvalid
+from appliance.trust.result_token import Keys
 from tests.client.tokens import CHECK, KEY, NOW, OTHER, jwks, token
 
 QUESTION = Question("a", "n", "desk-1", "pinless", CHECK)
@@ -27,6 +30,18 @@ def test_a_token_that_answers_the_question_is_believed() -> None:
     claims = verified(token())
     assert (claims.sub, claims.log.index, claims.revocation.result) == ("s", 1, "good")
     assert claims.certificate.ends_soon is False
+
+
+def test_that_nobody_checked_is_not_missed() -> None:
+    """Who asks for it gets a result that says so; who asks for anything else never does."""
+    check = {"method": "none_emergency", "window": "w-12", "reason": "unconscious"}
+    question = replace(QUESTION, identity_check=EmergencyCheck().claimed)
+    assert verified(token(identity_check=check), question=question).is_unchecked
+    assert not verified(token()).is_unchecked
+    with pytest.raises(TokenInvalid):
+        verified(token(identity_check=check))
+    with pytest.raises(TokenInvalid):
+        verified(token(), question=question)
 
 
 def test_a_newer_appliance_may_say_more() -> None:

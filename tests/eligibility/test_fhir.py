@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,16 @@ async def test_the_day_asked_about_is_the_day_in_japan(
     await asking.ask(question)
     assert service.asked[0]["servicedDate"] == "2026-04-01"
     assert service.asked[0]["created"].startswith("2026-03-31T15:30:00")
+
+
+@pytest.mark.parametrize(("check", "priority"), [("face", None), ("none_emergency", "stat")])
+async def test_an_unconscious_patient_goes_first(
+    check: str, priority: str | None, service: FhirService, asking: EligibilityService, question: Question
+) -> None:
+    """Where nobody could check the holder the service is told that it is urgent; that and why is in the token, too."""
+    await asking.ask(replace(question, identity_check=check))
+    told = service.asked[0].get("priority")
+    assert (None if told is None else told["coding"][0]["code"]) == priority
 
 
 async def test_each_question_has_a_name_of_its_own(

@@ -26,6 +26,7 @@ from appliance.trust.certificates import HolderCertificate, parse
 from appliance.trust.jwk import jwk
 from appliance.trust.proof import Expectation, Holder
 from appliance.trust.pseudonym import PseudonymKey
+from appliance.trust.result_token import REQUIRED
 from appliance.trust.revocation import UNCHECKED
 
 ISSUER, AUDIENCE = "appliance.test", "reception.test"
@@ -98,6 +99,25 @@ async def test_the_token_says_who_how_where_and_when(
         "not_after": int(result.holder.certificate.not_after.timestamp()),
         "ends_soon": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("check", "claim"),
+    [
+        (IdentityCheck(CheckMethod.FACE, "kiosk-1"), {"method": "face", "device": "kiosk-1"}),
+        (IdentityCheck(CheckMethod.PIN, "desk-1"), {"method": "pin", "device": "desk-1"}),
+        (
+            IdentityCheck(CheckMethod.NONE_EMERGENCY, "w-12", "drill"),
+            {"method": "none_emergency", "window": "w-12", "reason": "drill"},
+        ),
+        (IdentityCheck(CheckMethod.NONE_EMERGENCY, "w-12"), {"method": "none_emergency", "window": "w-12"}),
+    ],
+)
+def test_each_check_is_told_in_its_own_words(
+    check: IdentityCheck, claim: dict[str, str], result: Authentication
+) -> None:
+    """A device, or that nobody has checked, and which emergency window lets that pass."""
+    assert TOKENS.claims(replace(result, identity_check=check))["identity_check"] == claim
 
 
 async def test_the_header_is_typed_and_names_its_key(token: str) -> None:

@@ -209,6 +209,14 @@ async def test_who_does_not_decide_in_time_begins_again(reception: Reception, bo
             422,
             "face_device_unknown",
         ),
+        (
+            # Another desk's device: a terminal may claim its own alone.
+            {"desk": "ward-3.left", "identity_check": {"method": "face", "device": "face-2"}, "front": None},
+            422,
+            "face_device_unknown",
+        ),
+        ({"identity_check": {"method": "none_emergency"}, "front": None}, 422, "emergency_closed"),
+        ({"identity_check": {"method": "none_emergency"}}, 400, "request_malformed"),
         ({"identity_check": FACE}, 400, "request_malformed"),
         ({"identity_check": None}, 400, "request_malformed"),
         ({"mode": "pin", "identity_check": None}, 400, "request_malformed"),

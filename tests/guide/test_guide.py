@@ -27,8 +27,6 @@ COMMANDS: Final = [
     for command in block.commands
 ]
 PROGRAMS: Final = {line.split()[0] for line in COMMANDS}
-    r"jpki-appliance|systemctl|systemd-\w+|runuser|apt-get|openssl|curl|journalctl|haproxy|cp|mv|sed"
-)
 
 
 @pytest.fixture
@@ -41,6 +39,8 @@ def folder() -> Iterator[Path]:
 def test_the_guide_is_done_from_front_to_back(folder: Path) -> None:
     """Every command leads to what the guide prints of it."""
     with running() as server:
+        # The appliance has another account than the server.
+        server.folder.chmod(0o711)
         around = {"PGHOST": str(server.folder), "PGUSER": "ledger"}
         with Place.made(folder, {"/run/postgresql": str(server.folder)}, around) as place:
             for chapter in CHAPTERS:

@@ -36,6 +36,18 @@ def test_any_bytes_are_a_request_or_refused(content: bytes) -> None:
     assert len(caught.value.detail) <= 300
 
 
+def test_a_patient_whom_nobody_can_check_is_asked_for_plainly() -> None:
+    """The check that nobody makes is written as it is, and nothing beside it; whether it counts, the appliance knows."""
+    asked = REQUEST | {"identity_check": {"method": "none_emergency"}}
+    check = parse(json.dumps(asked).encode()).check()
+    assert check is not None
+    assert check.ordered == {"identity_check": {"method": "none_emergency"}}
+    for more in ({"window": "w-0"}, {"reason": "drill"}, {"device": "kiosk-1"}):
+        wrong = asked | {"identity_check": {"method": "none_emergency", **more}}
+        with pytest.raises(HandoverRequestInvalid):
+            parse(json.dumps(wrong).encode())
+
+
 def test_a_byte_order_mark_is_no_harm() -> None:
     """Much software writes one."""
     content = b"\xef\xbb\xbf" + json.dumps(REQUEST).encode()

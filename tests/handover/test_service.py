@@ -1,5 +1,6 @@
 """The hand-over as a process, with the daemon, a card, and reception software that only knows files."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.catalogue import Language, error_text
-from tests.daemon.process import Daemon, Site
+from tests.daemon.process import SECONDS, Daemon, Site, session
 from tests.handover.desk import REQUEST, Reception, serving
 
 IVS = "葛\U000e0100城"
@@ -85,6 +86,14 @@ def test_a_refusal_is_for_the_clerk(daemon: Daemon, reception: Reception) -> Non
             assert any(line["request"] == result["request_id"] for line in daemon.logged())
 
 
+def test_outside_of_an_emergency_window_nobody_is_let_pass(daemon: Daemon, reception: Reception) -> None:
+    """Software that only writes files hears what the clerk has to do, as any other."""
+    with daemon.site.card(), serving(reception):
+        reception.ask("emergency", identity_check={"method": "none_emergency"})
+        result = reception.result("emergency")
+    assert (result["outcome"], result["code"]) == ("refused", "emergency_closed")
+
+
 def test_a_request_is_done_once(daemon: Daemon, reception: Reception) -> None:
     """The same name again is refused beside the first result, also after a restart and when the result is gone."""
     with daemon.site.card():
@@ -117,7 +126,12 @@ def test_rubbish_beside_a_running_request_leaves_its_result_alone(
 def test_half_written_files_are_waited_for(daemon: Daemon, reception: Reception) -> None:
     """A request that is written slowly in its place is carried out when it is whole."""
     content = json.dumps(REQUEST).encode()
-    with daemon.site.card(), serving(reception), (reception.requests / "slow.json").open("wb") as file:
+    patient = ("settle_seconds = 2.0", "settle_seconds = 30.0")
+    with (
+        daemon.site.card(),
+        serving(reception, patient),
+        (reception.requests / "slow.json").open("wb") as file,
+    ):
         for byte in (content[:10], content[10:20], content[20:]):
             file.write(byte)
             file.flush()
@@ -220,21 +234,30 @@ def test_an_interruption_is_told_and_nothing_done_twice(daemon: Daemon, receptio
     with serving(reception) as handover:
         assert reception.result("crash")["code"] == "handover_interrupted"
         # Nobody has cancelled the killed one's authentication; it ends when its time for a card is over.
-        for number in range(100):
-            reception.ask(f"polite-{number}")
-            if _begins(reception, f"polite-{number}"):
-                break
+        _wait_for(daemon, "empty")
+        reception.ask("polite")
+        _wait_for(daemon, "busy")
         assert handover.end() == 0
-    assert reception.result(f"polite-{number}")["code"] == "handover_interrupted"
+    assert reception.result("polite")["code"] == "handover_interrupted"
+    _wait_for(daemon, "empty")
     with daemon.site.card(), serving(reception):
         reception.ask("after")
         assert reception.result("after")["outcome"] == "authenticated"
 
 
-def _begins(reception: Reception, name: str) -> bool:
-    """Return whether a request is under way after a moment, rather than refused because the desk is taken."""
-    time.sleep(0.5)
-    return not (reception.results / f"{name}.json").exists()
+def _wait_for(daemon: Daemon, state: str) -> None:
+    """Wait until the desk at the site is in *state*."""
+
+    async def waiting() -> None:
+        async with asyncio.timeout(SECONDS), session(daemon.site) as client:
+            while True:
+                async with client.get("/v1/terminals") as answer:
+                    desks = {one["desk"]: one["state"] for one in (await answer.json())["desks"]}
+                if desks["desk-1"] == state:
+                    return
+                await asyncio.sleep(0.05)
+
+    asyncio.run(waiting())
 
 
 @pytest.mark.usefixtures("daemon")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -185,6 +186,28 @@ async def test_a_log_beside_its_copies_is_not_written(tmp_path: Path, key: Memor
                 Reserved(time=1, mode="pin", terminal=terminal, check="pin", checked_by="desk-1")
             )
             await keeper.checkpoint()
+
+
+async def test_a_log_under_a_new_name_leaves_the_copies_of_the_former_one(
+    tmp_path: Path, key: MemoryKey
+) -> None:
+    """After a restore the folder has another log's newest checkpoint: it stays there, and keeps nobody from starting."""
+    copies = Directory(tmp_path / "copies", lambda: NOW)
+    notes = []
+    for name in (ORIGIN, f"{ORIGIN}-restored"):
+        store = SqliteStore(tmp_path / f"{len(notes)}.sqlite3", name)
+        for _ in range(2):
+            async with Log(store) as log:
+                keeper = Keeper(
+                    Recorder(log, lambda: 1), key, key.verifier(name), monotonic=Clock(), sinks=[copies]
+                )
+                await keeper.start()
+                await keeper.recorder.reserve(RESERVED)
+                note = await keeper.checkpoint()
+        notes.append(note)
+    former = f"checkpoint-of-{sha256(ORIGIN.encode()).hexdigest()[:16]}"
+    found = {path.name: path.read_bytes() for path in (tmp_path / "copies").iterdir()}
+    assert found == {"checkpoint": notes[1], "checkpoint-2026-11-22": notes[1], former: notes[0]}
 
 
 async def test_copies_lie_in_a_folder(store: Store, key: MemoryKey, tmp_path: Path) -> None:

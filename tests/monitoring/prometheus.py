@@ -20,7 +20,7 @@ from tests.daemon.process import free_port
 from tests.monitoring.watched import MONITORING, RULES
 
 JOB: Final = "jpki-appliance"
-_SECONDS: Final = 60.0
+_SECONDS: Final = 90.0
 _INTERVAL: Final = 1
 """Seconds between two scrapes, and two evaluations."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -6,6 +6,7 @@ the last, which cost the daemon. What cannot be had here is named in docs/alerts
 """
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -30,9 +31,6 @@ _NOTHING_WHERE_ALL_IS_WELL = {
     "Failures",
 }
 """Panels that show failures alone."""
-
-_WORKERS = 'sum(jpki_hsm_workers{state=~"ready|busy"}) == 2'
-"""None of them is logging in, then."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +71,17 @@ async def test_where_all_is_well_no_alert_is_raised_and_every_query_has_data(
     await watch.fires("JpkiTerminalAway", terminal="ward-1")
 
 
+async def test_a_terminal_that_was_renamed(ward: Ward, watch: Watching) -> None:
+    """Whoever is configured is missed, though never seen since the start; who is configured no longer is not."""
+    with ward.site.changed(('\nalias = "ward-1"\n', '\nalias = "ward-2"\n')):
+        await asyncio.to_thread(ward.daemon.reload)
+        await watch.fires("JpkiTerminalAway", terminal="ward-2")
+        await watch.holds('absent(jpki_terminal_connected{terminal="ward-1"})')
+    await asyncio.to_thread(ward.daemon.reload)
+    await watch.fires("JpkiTerminalAway", terminal="ward-1")
+    await watch.holds('absent(jpki_terminal_connected{terminal="ward-2"})')
+
+
 async def test_cards_that_are_not_read_and_cards_that_are_not_genuine(ward: Ward, watch: Watching) -> None:
     """A dirty reader's errors, a card of another scheme that refuses our chain, and a forged signature."""
     with ward.card(StatusWord(3, 0x6F00)):
@@ -91,6 +100,12 @@ async def test_an_eligibility_service_that_is_away(ward: Ward, watch: Watching) 
 
     with ward.card():
         await watch.fires("JpkiEligibilityFails", ask)
+
+
+async def test_strangers_who_take_up_all_room(ward: Ward, watch: Watching) -> None:
+    """They connect and say nothing; who has waited for longest gives way."""
+    with ward.strangers():
+        await watch.fires("JpkiConnectionsRefused", cause="crowded")
 
 
 async def test_an_emergency_window(ward: Ward, watch: Watching) -> None:
@@ -112,11 +127,18 @@ async def test_certificates_and_lists_that_end(ward: Ward, watch: Watching) -> N
     """The listener's certificate has half a day left; a CA's list comes to its end, and holders are refused for it."""
     ward.certify_server(timedelta(hours=12))
     await asyncio.to_thread(ward.daemon.reload)
-    ward.deliver_list(timedelta(seconds=2))
+    await watch.fires("JpkiCertificateEnded", certificate="tls-server")
+    lives = (timedelta(seconds=2**doubled) for doubled in itertools.count(2))
+
+    async def deliver() -> None:
+        # One that has ended before it can be imported is not; the next one lasts longer.
+        ward.deliver_list(next(lives))
+        await asyncio.sleep(2)
+
+    await watch.holds('jpki_crl_next_update_timestamp_seconds{issuer="authority-3"} > 0', deliver)
     await watch.fires("JpkiListsStale", issuer="authority-3")
     with ward.card(**ward.of_the_new_generation):
         await watch.fires("JpkiRevocationUnknown", ward.ask, method="crl")
-    await watch.fires("JpkiCertificateEnded", certificate="tls-server")
     await watch.fires("JpkiCertificateEnds", certificate="tls-server")
     ward.certify_server(timedelta(days=365))
     await asyncio.to_thread(ward.daemon.reload)
@@ -156,17 +178,18 @@ async def test_an_hsm_that_is_too_busy_or_hangs(ward: Ward, watch: Watching) -> 
 
 
 async def test_an_hsm_that_breaks_again_and_again(ward: Ward, watch: Watching) -> None:
-    """Its device fails now and then; a worker that is lost cannot log in any more, while the other one goes on."""
+    """Its device fails in a row; a worker that is lost cannot log in any more, while the other one goes on."""
 
     async def fail() -> None:
-        ward.rules.set(Function.SIGN_INIT, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"], times=1)
-        await watch.holds(_WORKERS)
+        if not ward.rules.active(Function.SIGN_INIT):
+            ward.rules.set(Function.SIGN_INIT, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"], times=6)
+        await asyncio.sleep(0.1)
 
     await watch.fires("JpkiHsmUnsteady", fail)
     ward.rules.lift(Function.SIGN_INIT)
-    await watch.holds(_WORKERS)
+    await ward.workers_ready()
     ward.rules.set(Function.LOGIN, Action.HANG)
-    ward.lose_workers(1)
+    await ward.lose_workers(1)
     await watch.fires("JpkiHsmWorkersMissing")
     ward.rules.lift(Function.LOGIN)
     await watch.silent("JpkiHsmWorkersMissing")
@@ -178,6 +201,7 @@ async def test_an_hsm_that_is_gone_and_a_reader_too(ward: Ward, watch: Watching)
     async def ask() -> None:
         assert (await ward.ask()).startswith("hsm_")
 
+    await ward.workers_ready()
     with ward.site.without_hsm():
         with ward.card():
             await watch.fires("JpkiNoHsm")
@@ -196,12 +220,14 @@ async def test_a_ledger_without_room(ward: Ward, watch: Watching) -> None:
     with ward.card():
         with ward.full_disk():
             await watch.fires("JpkiLedgerFails", ward.ask, sink="store")
-        assert await ward.ask() == "authenticated"
+        async with asyncio.timeout(60):
+            while await ward.ask() != "authenticated":
+                pass
 
 
 async def test_a_token_whose_key_is_gone(ward: Ward, watch: Watching) -> None:
     """Somebody has deleted the institution key, which no try heals."""
-    await watch.holds(_WORKERS)
+    await ward.workers_ready()
     with ward.token_kept():
         ward.tool("--delete-object", "--type", "privkey", "--label", "institution")
         await watch.fires("JpkiHsmRefuses", hsm="hsm-1")
@@ -213,7 +239,8 @@ async def test_a_daemon_that_is_killed_again_and_again(ward: Ward, watch: Watchi
     """It is away, and then it is there for too short a time."""
 
     async def kill() -> None:
-        await watch.holds(_WORKERS)
+        await ward.workers_ready()
+        await watch.holds("up == 1")
         ward.kill()
         await watch.fires("JpkiDown")
         ward.start()
@@ -224,9 +251,9 @@ async def test_a_daemon_that_is_killed_again_and_again(ward: Ward, watch: Watchi
 
 async def test_a_pin_that_was_changed(ward: Ward, watch: Watching) -> None:
     """Workers that have to log in again are refused, and none tries a second time."""
-    await watch.holds(_WORKERS)
+    await ward.workers_ready()
     ward.tool("--change-pin", "--new-pin", "87654321")
-    ward.lose_workers(2)
+    await ward.lose_workers(2)
     await watch.fires("JpkiHsmPinTriesLow", hsm="hsm-1")
 
 

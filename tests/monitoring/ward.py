@@ -9,8 +9,10 @@ is configured where nobody listens. A Prometheus watches it.
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,6 +51,8 @@ from tests.monitoring.prometheus import prometheus
 from tests.shim.rules import Rules, compiled
 
 LOCAL, REMOTE = "desk-1", "ward-1.reader-1"
+_WORKERS: Final = 2
+_CONNECTIONS: Final = 32
 _SIZE: Final = 4 << 20
 """Of the ledger's file system."""
 _ON_ITS_OWN: Final = 'mount -t tmpfs -o size={size},mode=700 none "$0" && exec unshare --user --map-user={user} --map-group={group} -- "$@"'
@@ -155,18 +159,20 @@ class Ward:
         with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(4096)):
                 pass
-        yield
-        ballast.unlink()
+        try:
+            yield
+        finally:
+            ballast.unlink()
 
     @contextlib.contextmanager
     def no_copies(self) -> Iterator[None]:
-        """Have no folder for copies of checkpoints for the length of a block."""
+        """Have no way into the folder for copies of checkpoints for the length of a block."""
         copies = self.site.folder / "copies"
-        away = copies.rename(copies.with_name("copies-away"))
-        copies.touch()
-        yield
-        copies.unlink()
-        away.rename(copies)
+        copies.chmod(0)
+        try:
+            yield
+        finally:
+            copies.chmod(0o700)
 
     @contextlib.contextmanager
     def token_kept(self) -> Iterator[None]:
@@ -177,8 +183,22 @@ class Ward:
         shutil.rmtree(tokens)
         kept.rename(tokens)
 
-    def lose_workers(self, number: int) -> None:
-        """Have so many workers killed, which are ready."""
+    async def workers_ready(self) -> None:
+        """Wait until both workers are there and none is logging in: only then may the token or they be touched."""
+        wanted = re.compile(
+            r'^jpki_hsm_workers\{hsm="hsm-1",state="(?:ready|busy)"\} ([0-9.]+)$', re.MULTILINE
+        )
+        async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
+            while True:
+                async with client.get(f"http://{self.target}/metrics") as answer:
+                    found = wanted.findall(await answer.text())
+                if sum(map(float, found)) == _WORKERS:
+                    return
+                await asyncio.sleep(0.1)
+
+    async def lose_workers(self, number: int) -> None:
+        """Have so many workers killed."""
+        await self.workers_ready()
         for pid in self.workers[:number]:
             os.kill(pid, signal.SIGKILL)
 
@@ -239,7 +259,15 @@ class Ward:
                 job = await answer.json()
             yield
             async with client.delete(f"/v1/authentications/{job['id']}") as answer:
-                assert (await answer.json())["state"] == "cancelled"
+                assert answer.ok
+
+    @contextlib.contextmanager
+    def strangers(self) -> Iterator[None]:
+        """Have more connections than there is room for, of somebody who says nothing, for the length of a block."""
+        with contextlib.ExitStack() as connections:
+            for _ in range(2 * _CONNECTIONS):
+                connections.enter_context(socket.create_connection(("127.0.0.1", self.site.port)))
+            yield
 
     @contextlib.asynccontextmanager
     async def emergency(self) -> AsyncIterator[None]:
@@ -325,10 +353,18 @@ def _furnish(site: Site, folder: Path, rules: Rules, holders: HolderAuthority, p
         ),
         ("canary_seconds = 1.0", "canary_seconds = 2.0"),
         ("sign_seconds = 2.0", "sign_seconds = 30.0"),
+        # Nothing else is to become ill because tests keep the machine busy.
+        ("append_seconds = 2.0", "append_seconds = 20.0"),
+        (
+            "card_seconds = 15.0\nexchange_seconds = 10.0\npin",
+            "card_seconds = 60.0\nexchange_seconds = 30.0\npin",
+        ),
+        ("exchange_seconds = 10.0\ncard_seconds = 15.0\n", "exchange_seconds = 30.0\ncard_seconds = 60.0\n"),
         ('"authorities/ca-2.pem"]', '"authorities/ca-2.pem", "authorities/ca-3.pem"]'),
         ("watch_seconds = 10.0", "watch_seconds = 1.0"),
         ('copies = "ledger/checkpoints"', 'copies = "copies"'),
         ("\nauthentications = 256\n", "\nauthentications = 2\n"),
+        ("\nconnections = 4096\n", f"\nconnections = {_CONNECTIONS}\n"),
         ("\nemergency_hours = 0.0\n", "\nemergency_hours = 1.0\n"),
     )
     certify(site.folder / "eligibility", site.authority)

@@ -26,7 +26,7 @@ _ACTIONS = "/usr/share/polkit-1/actions/org.debian.pcsc-lite.policy"
 _RULE = "/usr/share/polkit-1/rules.d/60-jpki-appliance.rules"
 _BUILT = "/usr/local/sbin/pcscd"
 _DROP_IN = f"[Service]\nExecStart=\nExecStart={_BUILT} --foreground\n"
-_ASK = (PROGRAM, "doctor", "reader", "--part", "Virtual PCD 00 00", "--json")
+_ASK = (PROGRAM, "doctor", "reader", "--reader", "Virtual PCD 00 00", "--json")
 _REFUSED = '"pcsc_refused"'
 
 

@@ -51,7 +51,7 @@ class Report:
             row.outcome, row.seen = Outcome.FAILED, f"{type(error).__name__}: {error}"
             traceback.print_exc(file=sys.stderr)
         row.seconds = time.monotonic() - begin
-        print(f"[{row.outcome}] {part}: {tried}", file=sys.stderr, flush=True)  # noqa: T201  # progress
+        print(f"[{row.outcome}] {row.seconds:5.1f} s {part}: {tried}", file=sys.stderr, flush=True)  # noqa: T201  # progress
 
     @property
     def good(self) -> bool:

@@ -185,8 +185,7 @@ def renew(report: Report, site: Site) -> None:
     ) as row:
         pid = site.main_pid
         site.edit(CONFIGURATION, "lifetime_seconds = 300", "lifetime_seconds = 120")
-        inside.run("systemctl", "reload", SERVICE)
-        inside.wait("read", f"journalctl --unit {SERVICE} --lines=30 --output=cat | grep -i reload")
+        site.reload()
         told = site.authenticate(TERMINAL)
         claims = (told.body or {}).get("claims") or {}
         lifetime = claims.get("exp", 0) - claims.get("iat", 0)

@@ -132,7 +132,7 @@ class Site:
             self.edit(CONFIGURATION, r'\nalias = "desk-1"', '\nalias = "desk-1"\nface_device = "kiosk-1"')
         self.edit(CONFIGURATION, r"\Z", _NEWER_PEERS)
         self.machine.run("useradd", "--groups", "jpki-handover", CLERK)
-        self.machine.run("systemctl", "reload", SERVICE)
+        self.reload()
 
     def edit(self, path: str, what: str, instead: str) -> None:
         """Replace *what* (a pattern) by *instead* in a file."""
@@ -146,7 +146,8 @@ class Site:
         """Put a card on each of the two readers, for as long as the machine runs."""
         for port, card in zip(_PORTS, ("card", "second-card"), strict=True):
             self.machine.run(
-                *("systemd-run", f"--unit=card-{port}", "--property=Restart=on-failure"),
+                *("systemd-run", f"--unit=card-{port}", "--property=Restart=always"),
+                *("--property=RestartSec=1", "--property=StartLimitIntervalSec=0"),
                 *(PROGRAM, "simulator", "card", f"{HOME}/pki/{card}", f"--port={port}"),
             )
 
@@ -241,6 +242,13 @@ class Site:
         """Take it away."""
         self.machine.outside(f"/etc/systemd/system/{unit}.d/{name}.conf").unlink()
         self.machine.run("systemctl", "daemon-reload")
+
+    def reload(self) -> None:
+        """Have the service read its configuration again, and wait until it counts."""
+        told = f"journalctl --unit {SERVICE} --output=cat | grep -c 'configuration read again'"
+        before = self.machine.shell(told, check=False).last
+        self.machine.run("systemctl", "reload", SERVICE)
+        self.machine.wait("the configuration is read again", f"test $({told}) -gt {before}")
 
     @property
     def version(self) -> str:

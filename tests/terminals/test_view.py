@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import CardError, PcscUnavailable, ReaderAbsent, ReaderAmbiguous
+from appliance.errors import CardError, PcscRefused, PcscUnavailable, ReaderAbsent, ReaderAmbiguous
 from appliance.terminals.scard import ReaderState
 from appliance.terminals.view import (
     NOTHING,
@@ -43,6 +43,7 @@ def test_a_desk_means_the_one_reader_with_the_part_in_its_name() -> None:
     ("seen", "desks", "error"),
     [
         (NOTHING, DESKS, PcscUnavailable),
+        (replace(NOTHING, is_refused=True), DESKS, PcscRefused),
         (view(_2=EMPTY), DESKS, ReaderAbsent),
         (view(_1=EMPTY, _2=CARD), {"desk-1": Desk("Reader")}, ReaderAmbiguous),
         (view(_1=EMPTY), {"desk-1": Desk("(1)"), "desk-2": Desk("Some Reader")}, ReaderAmbiguous),

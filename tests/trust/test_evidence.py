@@ -186,6 +186,13 @@ FORGERIES: list[tuple[dict[str, object], str]] = [
     ({"revocation__assurance": "online"}, "revocation"),
     ({"revocation__checked_at": "2020-01-01T00:00:00Z"}, "revocation"),
     ({"identity_check__method": "pin"}, "identity-check"),
+    ({"identity_check__method": "none_emergency"}, "identity-check"),
+    ({"identity_check__method": "none_emergency", "identity_check__by": "w-01"}, "identity-check"),
+    ({"identity_check__method": "none_emergency", "identity_check__by": "w-99999999"}, "identity-check"),
+    (
+        {"identity_check__method": "none_emergency", "identity_check__by": "w-0", "log": None},
+        "identity-check",
+    ),
     ({"time": "2001-01-01T00:00:00Z"}, "holder-path"),
 ]
 
@@ -200,6 +207,14 @@ def test_a_forger_who_fits_the_digest_is_caught_by_the_signatures(
         assert steps(document, trust)
     else:
         assert failed(document, trust) == step
+
+
+def test_where_nobody_checked_that_is_said(facts: Callable[[Mode], Facts], trust: Trust) -> None:
+    """Evidence of an emergency stands, and whoever decides it again reads that nobody has checked, and where to look."""
+    told = replace(facts(Mode.PINLESS), identity_check=("none_emergency", "w-3"), log=("example.com/log", 5))
+    finding = steps(build(told), trust)["identity-check"]
+    assert "NOBODY checked the holder" in finding
+    assert "w-3 of ledger example.com/log" in finding
 
 
 def test_time_is_an_argument(facts: Callable[[Mode], Facts], trust: Trust, now: datetime) -> None:

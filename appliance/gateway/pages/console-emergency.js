@@ -44,10 +44,15 @@ export class Emergency {
     place.append(this.about, this.off, this.list, this.said, this.form);
     this.offered = "";
     this.known = null;
+    // How the windows were when something was said of them; null before that.
+    this.saidOf = null;
   }
 
   show(known, desks) {
     this.known = { ...known, seenAt: Date.now() };
+    if (this.saidOf !== null && this.saidOf !== JSON.stringify(known.windows)) {
+      this.unsay();
+    }
     const isPossible = known.longest_hours > 0;
     this.form.hidden = !isPossible;
     draw(this.off, isPossible, () => (isPossible ? [] : [paragraph(text("console-emergency-off"))]));
@@ -55,10 +60,15 @@ export class Emergency {
     this.offer(known, desks.map((one) => one.desk));
   }
 
-  // Nothing is said any more of what was asked for before.
+  // Has nothing there that may not be so any more.
   clear() {
     this.list.replaceChildren();
+    this.unsay();
+  }
+
+  unsay() {
     this.said.replaceChildren();
+    this.saidOf = null;
   }
 
   offer({ reasons, longest_hours: most }, desks) {
@@ -139,7 +149,9 @@ export class Emergency {
       this.said.replaceChildren(...(error instanceof Refused ? refused(error.problem) : [lost()]));
     }
     this.said.focus();
+    this.saidOf = null;
     await this.again();
+    this.saidOf = JSON.stringify(this.known.windows);
   }
 }
 

@@ -155,7 +155,7 @@ const TOLD = {
   copies: ({ condition: { ledger } }) => copies(ledger),
   revocation: ({ condition: { revocation } }) => revoked(revocation),
   certificates: ({ condition }) => certificates(condition),
-  clock: (_, differs) => facts([["console-fact-clocks", number(Math.abs(differs) < CLOCKS_DIFFER ? 0 : differs)]]),
+  clock: (_, differs) => clock(Math.abs(differs) < CLOCKS_DIFFER ? 0 : differs),
 };
 
 function hsm(one, { serving, queued, hsms }) {
@@ -177,6 +177,10 @@ function hsm(one, { serving, queued, hsms }) {
       ...(failure === null ? [] : [["console-fact-failure", `${time(failure.at)} ${failure.code}`]]),
     ]),
   ];
+}
+
+function clock(differs) {
+  return facts([["console-fact-clocks", text("console-fact-seconds", { number: number(differs) })]]);
 }
 
 function deskFacts(desks) {

@@ -23,9 +23,12 @@ const asOf = document.querySelector("#as-of");
 let now = null;
 let dayOf = null;
 let seen = null;
+// Looks are numbered: what an earlier one brings after a later one's answer is old.
+let begun = 0;
+let newest = 0;
 let refusal = null;
 
-const emergency = new Emergency(place("emergency"), look);
+const emergency = new Emergency(place("emergency"), attempt);
 
 function place(name) {
   return document.querySelector(`#${name}`);
@@ -85,17 +88,24 @@ function age() {
 }
 
 async function look() {
-  const began = Date.now();
+  begun += 1;
+  const [mine, began] = [begun, Date.now()];
   const [status, underWay, emergencies] = await Promise.all([
     ask("GET", "/v1/status", { seconds: ANSWER_SECONDS }),
     ask("GET", "/v1/live", { seconds: ANSWER_SECONDS }),
     windows(ANSWER_SECONDS),
   ]);
   const old = dayOf === null ? Infinity : Math.abs(Date.now() - dayOf.askedAt) / 1000;
+  let itsDay = dayOf;
   if (old > DAY_EVERY || underWay.ended !== dayOf.ended) {
     const told = await ask("GET", "/v1/day", { seconds: ANSWER_SECONDS });
-    dayOf = { ...told, askedAt: Date.now(), ended: underWay.ended };
+    itsDay = { ...told, askedAt: Date.now(), ended: underWay.ended };
   }
+  if (mine < newest) {
+    return;
+  }
+  newest = mine;
+  dayOf = itsDay;
   seen = Date.now();
   const differs = Math.round((Date.parse(status.condition.time) - (began + seen) / 2) / 1000);
   now = { status, live: underWay, emergencies, differs };
@@ -104,22 +114,21 @@ async function look() {
   present();
 }
 
+async function attempt() {
+  try {
+    await look();
+  } catch (error) {
+    now = null;
+    dayOf = null;
+    refusal = error instanceof Refused ? error.problem : null;
+    connection(refusal === null);
+    present();
+  }
+}
+
 async function keepLooking() {
   for (;;) {
-    try {
-      await look();
-    } catch (error) {
-      if (error instanceof Refused) {
-        refusal = error.problem;
-        now = null;
-        dayOf = null;
-        connection(false);
-        present();
-      } else {
-        refusal = null;
-        lose();
-      }
-    }
+    await attempt();
     await pause(EVERY);
   }
 }

@@ -18,6 +18,8 @@ const SIGNS = { good: "✓", bad: "✕", warn: "!" };
 const DAYS = 90;
 // Refusals that another try may change, beside those whose status says so.
 const AGAIN = new Set(["verification_number_invalid", "verification_number_rejected", "pin_rejected", "pin_cancelled"]);
+// And those where another way is the better one.
+const OTHERWISE = new Set(["pin_rejected", "pin_cancelled"]);
 const LATER = new Set([408, 409, 429, 500, 503]);
 
 // What an end comes to: its colour, the words for it, and whether trying again makes sense.
@@ -119,11 +121,11 @@ export function result(place, check, ended) {
   return new Promise((answered) => {
     const button = (key, look, value) =>
       make("button", { type: "button", class: look, text: key, on: { click: () => answered(value) } });
-    const repeat = canRepeat && check !== null;
-    const buttons = [
-      ...(repeat ? [button("desk-again", "main", true)] : []),
-      button(ended.state === "authenticated" ? "desk-next-person" : "desk-from-start", repeat ? "" : "main", false),
-    ];
+    const repeat = canRepeat && check !== null ? [button("desk-again", OTHERWISE.has(code) ? "" : "main", true)] : [];
+    const isMain = repeat.length === 0 || OTHERWISE.has(code);
+    const leave = ended.state === "authenticated" ? "desk-next-person" : "desk-from-start";
+    const end = button(leave, isMain ? "main" : "", false);
+    const buttons = isMain ? [end, ...repeat] : [...repeat, end];
     show(
       place,
       make(
