@@ -39,29 +39,34 @@ class Client:
         assert result == scard.SCARD_S_SUCCESS, scard.SCardGetErrorMessage(result)
         return list(names)
 
-    def await_card(self) -> bytes:
-        """Wait until a card is seen, and return its ATR."""
-        return self._await(scard.SCARD_STATE_PRESENT)
-
-    def await_removal(self) -> None:
+    def await_card(self, since: int | None = None) -> bytes:
         """
-        Wait until no card is seen.
+        Wait until a card is seen, and return its ATR.
+
+        *since* is the count when the reader was empty. pcscd calls a card present a moment before it counts it, and
+        whoever connects in that moment is told later that a card came.
+        """
+        _count, atr = self._await(scard.SCARD_STATE_PRESENT, lambda count: count != since)
+        return atr
+
+    def await_removal(self) -> int:
+        """
+        Wait until no card is seen, and return the count.
 
         A client that powers down a card which is gone makes pcscd call the reader empty at once; that it has really
         looked shows in its count of cards coming and going. A card put on before that would not be seen at all.
         """
-        self._await(scard.SCARD_STATE_EMPTY, has_looked=True)
+        count, _atr = self._await(scard.SCARD_STATE_EMPTY, lambda count: count % 2 == 0)
+        return count
 
-    def _await(self, wanted: int, *, has_looked: bool = False) -> bytes:
+    def _await(self, wanted: int, has_looked: Callable[[int], bool]) -> tuple[int, bytes]:
         known = scard.SCARD_STATE_UNAWARE
         while True:
             result, states = scard.SCardGetStatusChange(self.context, WAIT_MS, [(self.name, known)])
             assert result == scard.SCARD_S_SUCCESS, scard.SCardGetErrorMessage(result)
             _name, known, atr = states[0]
-            if has_looked and (known >> 16) % 2:
-                continue
-            if known & wanted and not known & scard.SCARD_STATE_MUTE:
-                return bytes(atr)
+            if known & wanted and not known & scard.SCARD_STATE_MUTE and has_looked(known >> 16):
+                return known >> 16, bytes(atr)
 
     def connect(self) -> Callable[[str], str]:
         """Connect to the card, and return what transmits a command to it: hexadecimal, or what went wrong."""

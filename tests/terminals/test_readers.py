@@ -71,10 +71,15 @@ class Hand:
         self.lying.close()
 
     async def replace(self, *faults: Fault, card: FaultyCard | None = None) -> None:
-        """Put a card on the reader when the service has seen it empty: who asks sooner may still get the one before."""
+        """
+        Put a card on the reader when the service has seen it empty, and wait until it has seen the card.
+
+        Who asks sooner may still get the one before.
+        """
         self.take()
-        await asyncio.to_thread(_await_empty, self.reader)
+        count = await asyncio.to_thread(_await_empty, self.reader)
         self.put(*faults, card=card)
+        await asyncio.to_thread(_await_card, self.reader, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +124,14 @@ async def hands(
             await asyncio.to_thread(_await_empty, hand.reader)
 
 
-def _await_empty(reader: VirtualReader) -> None:
+def _await_empty(reader: VirtualReader) -> int:
     with Client.of(reader) as client:
-        client.await_removal()
+        return client.await_removal()
+
+
+def _await_card(reader: VirtualReader, since: int) -> None:
+    with Client.of(reader) as client:
+        client.await_card(since)
 
 
 def desks(*hands: Hand, **options: object) -> dict[str, Desk]:
