@@ -19,7 +19,7 @@ DEBIAN_PACKAGES += python3-dev python3-venv
 endif
 MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
 
-.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv deb reproducible sbom system-test
+.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv deb reproducible sbom system-test previous exposure
 
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)
@@ -102,13 +102,28 @@ sbom: deb
 	dpkg-deb --fsys-tarfile dist/jpki-appliance_*.deb | tar --extract --to-stdout \
 	    ./usr/share/doc/jpki-appliance/sbom.cdx.json.gz | gzip --decompress > dist/sbom.cdx.json
 
-# Installs the package in a Debian that boots in a container, and tries what systemd has to hold. Needs root; the first
-# run fetches that Debian and keeps it outside of here.
-SYSTEM_PACKAGES := debootstrap systemd-container
+# Installs the package in a Debian that boots in a container, and tries what systemd has to hold, beginning with an earlier
+# package: that of the last release, or while there is none of the first commit that could be packaged. Needs root. The first
+# run fetches that Debian, builds its pcscd with polkit, and keeps both outside of here.
+SYSTEM_PACKAGES := debootstrap systemd-container dpkg-dev flex libpolkit-gobject-1-dev libsystemd-dev libudev-dev
+PREVIOUS ?= $(shell git describe --tags --abbrev=0 2>/dev/null || \
+                    git log --format=%H --diff-filter=A -- monitoring 2>/dev/null | tail -n 1)
 system-test: DEBIAN_PACKAGES += $(SYSTEM_PACKAGES)
-system-test: deb
+system-test: deb previous
 	$(SUDO) env XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$HOME/.cache}" \
-	    $(BIN)/python -m tests.system dist/jpki-appliance_*.deb --report dist/system-test.md
+	    $(BIN)/python -m tests.system dist/jpki-appliance_*.deb --previous build/previous/jpki-appliance_*.deb \
+	    --report docs/system-test.md
+
+previous: venv
+	@rm -rf build/previous && mkdir -p build/previous/tree
+	git archive $(PREVIOUS) | tar --extract --directory build/previous/tree
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct $(PREVIOUS)) BIN=$(abspath $(BIN)) \
+	    build/previous/tree/packaging/build-deb.sh build/previous
+
+# Writes docs/exposure.md: our units' exposure beside others'. EXPOSURE='--unit NAME=FILE=SOURCE' adds one that Debian has not.
+exposure:
+	@mkdir -p build
+	@$(PYTHON) packaging/exposure.py $(EXPOSURE) > build/exposure.md && mv build/exposure.md docs/exposure.md
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

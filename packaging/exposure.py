@@ -22,9 +22,10 @@ _FIGURE = re.compile(r"Overall exposure level for \S+: (\d{1,2}\.\d)")
 _HEAD = """# Exposure of the units
 
 Written by `make exposure`. `systemd-analyze security` adds up what a unit could do if its program were taken over, from 0
-(nothing) to 10 (everything); it knows the unit and not the program. All figures are from one run of {version}, on {day}.
-Our units stay at or below 1.5: `tests/packaging` fails otherwise, and `make system-test` shows on a booted machine that what
-they forbid is refused.
+(nothing) to 10 (everything); it knows the unit and not the program. All figures are from one run of
+{version}, on {day}. Our units stay at or below 1.5: `tests/packaging` fails otherwise, and
+`make system-test` shows on a booted machine that what they forbid is refused. A unit that Debian does not have was measured
+from the file its project publishes.
 
 | unit | of | exposure |
 |---|---|---|
@@ -58,6 +59,20 @@ _OTHERS = (
 )
 
 
+def mirror() -> str:
+    """Return where this machine gets its own Debian from."""
+    said = subprocess.run(
+        ("apt-get", "indextargets", "--format=$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    here = (line.split() for line in sorted(said.stdout.splitlines()))
+    return next(
+        uri for uri, release, component in here if release == _OTHERS[0].release and component == "main"
+    )
+
+
 class Archive:
     """Debian's *releases*, asked with lists of our own, below *folder*; the machine's stay as they are."""
 
@@ -65,7 +80,7 @@ class Archive:
         self._folder = folder
         (folder / "lists/partial").mkdir(parents=True)
         (folder / "cache/archives/partial").mkdir(parents=True)
-        lines = (f"deb http://deb.debian.org/debian {release} main\n" for release in sorted(releases))
+        lines = (f"deb {mirror()} {release} main\n" for release in sorted(releases))
         (folder / "sources.list").write_text("".join(lines), "utf-8")
         self._run("update")
 
@@ -132,7 +147,9 @@ def with_drop_in(drop_in: Path, folder: Path) -> tuple[str, float]:
 def main() -> None:
     """Measure, and print the page."""
     parser = argparse.ArgumentParser(description="Exposure of our units and of others'.")
-    parser.add_argument("--unit", action="append", default=[], help="another unit: NAME=FILE=SOURCE")
+    parser.add_argument(
+        "--unit", action="append", default=[], help="a unit that Debian has not: NAME=FILE=SOURCE"
+    )
     options = parser.parse_args()
     version = subprocess.run(("systemd-analyze", "--version"), capture_output=True, text=True, check=True)
     rows = [(name, "this package", exposure(_HERE / "systemd" / name)) for name in _OURS]

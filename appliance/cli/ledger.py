@@ -114,7 +114,7 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
     if report.unfinished is not None:
         click.echo(f"{report.unfinished} unfinished, clock went back {report.clock_steps} times")
         click.echo(
-            f"{report.windows} emergency windows were open, {report.unchecked} authentications in them unchecked"
+            f"emergency windows opened: {report.windows}; authentications with nobody's check in them: {report.unchecked}"
         )
     if known is None:
         click.echo(

@@ -5,20 +5,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from appliance.config import Configuration
 from appliance.daemon.places import hsms
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.errors import ApplianceError, HsmPinRejected, HsmUnavailable
 from appliance.gateway.condition import Condition, Hsm
+from appliance.gateway.findings import AT_WORK, CANARY_SECONDS
 from appliance.hsm.health import HsmHealth, HsmState
 from appliance.hsm.marker import Marker
 from appliance.hsm.pool import Pool
-
-_CANARY_SECONDS: Final = 300.0
-"""Within which each key should have signed a canary."""
-_AT_WORK: Final = frozenset({"ready", "busy"})
 
 
 def told(condition: Condition) -> Iterator[Finding]:
@@ -34,11 +30,9 @@ def told(condition: Condition) -> Iterator[Finding]:
 
 
 def _up(one: Hsm) -> Finding:
-    missing = sum(number for state, number in one.workers.items() if state not in _AT_WORK)
+    missing = sum(number for state, number in one.workers.items() if state not in AT_WORK)
     old = [
-        key.label
-        for key in one.keys
-        if key.canary_at is None or time.time() - key.canary_at > _CANARY_SECONDS
+        key.label for key in one.keys if key.canary_at is None or time.time() - key.canary_at > CANARY_SECONDS
     ]
     if missing or old:
         detail = f"{missing} workers are missing; no recent canary of: {', '.join(old) or 'none'}"

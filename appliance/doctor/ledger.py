@@ -10,6 +10,7 @@ from appliance.config import Configuration
 from appliance.doctor.configuration import database_file
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.errors import ApplianceError, LedgerNotCopied, LedgerRolledBack
+from appliance.gateway.findings import COPY_SECONDS
 from appliance.ledger import checkpoint, entries, place
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.keeper import root_of
@@ -19,8 +20,6 @@ from appliance.ledger.store import Head, Reader, stored_entries
 _LARGEST_NOTE: Final = 1 << 16
 _BEHIND_SECONDS: Final = 600.0
 """After which an entry should be under a checkpoint."""
-_COPY_SECONDS: Final = 3_600.0
-"""After which a copy of that should have left."""
 
 
 def ledger(configuration: Configuration, *, is_running: bool) -> Iterator[Finding]:
@@ -83,7 +82,7 @@ def _copies(configuration: Configuration, key: VerifierKey, reader: Reader, head
     hours = settings.stop_without_copy_hours
     if hours is not None and waiting > hours * 3_600:
         yield Finding(Check.COPIES, Verdict.FAILED, detail + last, code=LedgerNotCopied.code)
-    elif waiting > _COPY_SECONDS or not is_there:
+    elif waiting > COPY_SECONDS or not is_there:
         yield Finding(Check.COPIES, Verdict.WARNING, detail + last, advice=Advice.COPIES_BEHIND)
     else:
         yield Finding(Check.COPIES, Verdict.OK, detail + last)

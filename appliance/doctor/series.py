@@ -47,7 +47,13 @@ async def scraped(settings: MetricsSettings) -> str | None:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_SECONDS), trust_env=False) as session,
             session.get(url, allow_redirects=False) as answer,
         ):
-            return (await answer.content.read(_LARGEST)).decode("utf-8", "replace") if answer.ok else None
+            if not answer.ok:
+                return None
+            body = bytearray()
+            # One `read` gives what has come so far; all of it may take several.
+            while len(body) < _LARGEST and (piece := await answer.content.read(_LARGEST - len(body))):
+                body += piece
+            return body.decode("utf-8", "replace")
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return None
 

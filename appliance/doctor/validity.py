@@ -9,6 +9,7 @@ from appliance.config import Configuration
 from appliance.daemon.condition import certificates as certificate_ends
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.errors import CertificateExpired, RevocationStale, RevocationUnavailable
+from appliance.gateway.findings import CERTIFICATE_DAYS, GETTING_OLD
 from appliance.revocation.importing import INDEX
 from appliance.revocation.index import Index, Listing
 from appliance.trust.certificates import Anchors
@@ -16,16 +17,13 @@ from appliance.trust.revocation import Scope
 
 _DAY: Final = 86_400.0
 _HOUR: Final = 3_600.0
-_WARN_DAYS: Final = 30
-_GETTING_OLD: Final = 0.75
-"""The part of the longest age after which lists should have been replaced."""
 
 
 def certificates(configuration: Configuration) -> Iterator[Finding]:
     """Yield each certificate that ends soon or has ended, or when the first one does."""
     now = time.time()
     ends = sorted(certificate_ends(configuration), key=lambda one: one.not_after)
-    soon = [one for one in ends if one.not_after - now < _WARN_DAYS * _DAY]
+    soon = [one for one in ends if one.not_after - now < CERTIFICATE_DAYS * _DAY]
     for one in soon:
         over = one.not_after < now
         yield Finding(
@@ -91,7 +89,7 @@ def _of_issuer(name: str, listings: list[Listing], longest_hours: float, bad: Ve
     detail = f"{len(listings)} lists, oldest of {oldest:%Y-%m-%d %H:%M} UTC, next update {first:%Y-%m-%d %H:%M} UTC"
     if first < now or age > longest_hours:
         return Finding(Check.REVOCATION, bad, detail, name, Advice.LIST_OLD, RevocationStale.code)
-    if age > _GETTING_OLD * longest_hours:
+    if age > GETTING_OLD * longest_hours:
         return Finding(Check.REVOCATION, Verdict.WARNING, detail, name, Advice.LIST_OLD)
     return Finding(Check.REVOCATION, Verdict.OK, detail, name)
 

@@ -2,13 +2,15 @@
 Those who have connected over the network, and have not shown yet who they are: how many, how long, and whose turn it is.
 
     accepted ──▶ silent ──────────▶ in line ──────────▶ shaking hands ──────▶ a connection (`connections`)
-                 until the first    one address after   so many at once
-                 byte, bounded      the other           each bounded in time
+                 until the first    one address after   so many at once,
+                 byte               the other           and so many that hang
 
 Anybody can connect, so what one costs has to be little, and what all cost has a bound. A client sends its first byte as
 soon as it is connected: where room runs out, who has been silent for longest gives way. Who has spoken keeps its place,
 in a line in which addresses take turns, so that a crowd that comes back at once from behind one address gets in, one
-after another, and keeps nobody else waiting. Whose handshake hangs gives way as soon as somebody waits for its turn.
+after another, and keeps nobody else waiting. Whose handshake hangs does not count as having its turn while others wait,
+and may go on, because it can be the machine that is slow; of those, too, there is a bound. Who has given up in line is
+passed over: on a day when everything is slow, nothing is done for somebody who is not there any more.
 
 Neither a name nor an address is in the log, only how many there were.
 """
@@ -31,6 +33,8 @@ Address: TypeAlias = str
 """Whom places are counted by: an IPv4 address, or the 64 bits of an IPv6 address that name a network."""
 
 _LEAST_EACH: Final = 16
+_CLOSED: Final = (7, 8)
+"""TCP_CLOSE and TCP_CLOSE_WAIT (tcp_states.h), as the first octet of TCP_INFO has it (tcp(7))."""
 _AT_ONCE: Final = 64
 """Connections that are accepted before anything else has its turn."""
 _TELLING_SECONDS: Final = 10.0
@@ -55,12 +59,13 @@ class Patience:
     """
     How many may wait, *each* of them from one address; how many may shake hands *at_once*, and how long things may take.
 
-    Silence and a handshake have *seconds* each; a handshake that others wait for has *hurried_seconds*.
+    Silence and a handshake have *seconds* each. A handshake hangs after *hurried_seconds*, as so many may that are *hanging*.
     """
 
     most: int = 4096
     each: int = 2048
     at_once: int = 64
+    hanging: int = 1024
     seconds: float = 10.0
     hurried_seconds: float = 3.0
 
@@ -101,6 +106,7 @@ class Doorstep:
     _silent: OrderedDict[_Guest, None] = field(init=False, default_factory=OrderedDict)
     _line: OrderedDict[Address, deque[_Guest]] = field(init=False, default_factory=OrderedDict)
     _shaking: OrderedDict[_Guest, None] = field(init=False, default_factory=OrderedDict)
+    _hanging: OrderedDict[_Guest, None] = field(init=False, default_factory=OrderedDict)
     _places: Counter[Address] = field(init=False, default_factory=Counter)
     waiting: int = field(init=False, default=0)
     """How many are here."""
@@ -128,7 +134,7 @@ class Doorstep:
         for guest in [one for line in self._line.values() for one in line]:
             self._leave(guest)
         self._line.clear()
-        tasks = [guest.task for guest in self._shaking if guest.task is not None]
+        tasks = [guest.task for guest in (*self._shaking, *self._hanging) if guest.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -232,6 +238,9 @@ class Doorstep:
             guest = line.popleft()
             if line:
                 self._line[address] = line
+            if _is_gone(guest.own):
+                self._leave(guest)
+                continue
             guest.since = loop.time()
             self._shaking[guest] = None
             guest.task = asyncio.create_task(self._shake(guest), name="handshake")
@@ -241,13 +250,16 @@ class Doorstep:
             self._hurrying = loop.call_at(oldest.since + self.patience.hurried_seconds, self._hurry)
 
     def _hurry(self) -> None:
-        """Somebody waits for its turn: a handshake that hangs gives way."""
+        """Somebody waits for its turn: those whose handshake hangs have had theirs."""
         self._hurrying = None
         limit = asyncio.get_running_loop().time() - self.patience.hurried_seconds
-        if self._line:
-            for guest in self._shaking:
-                if guest.since <= limit and guest.task is not None:
-                    guest.task.cancel()
+        while self._line and self._shaking and next(iter(self._shaking)).since <= limit:
+            guest, _ = self._shaking.popitem(last=False)
+            self._hanging[guest] = None
+            if len(self._hanging) > self.patience.hanging:
+                oldest, _ = self._hanging.popitem(last=False)
+                if oldest.task is not None:
+                    oldest.task.cancel()
         self._next()
 
     async def _shake(self, guest: _Guest) -> None:
@@ -257,7 +269,8 @@ class Doorstep:
         )
 
     def _shaken(self, guest: _Guest, task: asyncio.Task[None]) -> None:
-        del self._shaking[guest]
+        self._shaking.pop(guest, None)
+        self._hanging.pop(guest, None)
         self._leave(guest)
         error = None if task.cancelled() else task.exception()
         # The event loop tells a handshake that is too late by ConnectionAbortedError.
@@ -299,6 +312,14 @@ class Doorstep:
         )
         self._untold.clear()
         self._telling = asyncio.get_running_loop().call_later(_TELLING_SECONDS, self._tell)
+
+
+def _is_gone(own: socket.socket) -> bool:
+    """Return whether the other end of *own* has closed it, with what it has said still unread."""
+    try:
+        return own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED
+    except OSError:
+        return True
 
 
 def _address(where: tuple[object, ...]) -> Address:

@@ -37,7 +37,8 @@ COPY_SECONDS: Final = 3_600.0
 GETTING_OLD: Final = 0.75
 """The part of the longest age after which lists should have been replaced."""
 _MOST_SUBJECTS: Final = 8
-_AT_WORK: Final = ("ready", "busy")
+AT_WORK: Final = frozenset({"ready", "busy"})
+"""What workers do that can sign."""
 _AWAY: Final = frozenset({DeskState.ABSENT, DeskState.STUCK})
 
 
@@ -116,7 +117,7 @@ def _hsm(one: Hsm, now: float, *, serves: bool) -> Finding:
     if one.state != "up":
         code = HsmUnavailable.code if one.last_failure is None else one.last_failure.code
         return Finding(part=Part.HSM, verdict=bad, subjects=named, code=code)
-    missing = sum(number for state, number in one.workers.items() if state not in _AT_WORK)
+    missing = sum(number for state, number in one.workers.items() if state not in AT_WORK)
     silent = any(key.canary_at is None or now - key.canary_at > CANARY_SECONDS for key in one.keys)
     if missing or silent:
         return Finding(part=Part.HSM, verdict=Verdict.WARNING, subjects=named, advice=Advice.HSM_STRUGGLES)

@@ -54,7 +54,8 @@ SAFE_KEY: Mapping[AttributeName, bool] = {
     "CKA_DERIVE": False,
 }
 """What a private key of ours is: made in the token, never to leave it, and able to sign, nothing more."""
-_NEVER_SOFTENED = frozenset({"CKA_TOKEN", "CKA_PRIVATE", "CKA_SENSITIVE", "CKA_EXTRACTABLE", "CKA_SIGN"})
+NEVER_SOFTENED = frozenset({"CKA_TOKEN", "CKA_PRIVATE", "CKA_SENSITIVE", "CKA_EXTRACTABLE", "CKA_SIGN"})
+"""What no vendor profile may excuse."""
 _FIRST_VENDOR_USER = 0x80000000
 """Where numbers of user types that a vendor defines begin (CKU_VENDOR_DEFINED)."""
 _LARGEST_FILE = 1 << 16
@@ -132,7 +133,7 @@ class Attributes(_Part, frozen=True, kw_only=True):
     """CKA_ALLOWED_MECHANISMS is kept and obeyed; kept only; not known; or a list of the module's own choice."""
 
     def __post_init__(self) -> None:
-        softened = _NEVER_SOFTENED & (self.unreadable | self.expected.keys())
+        softened = NEVER_SOFTENED & (self.unreadable | self.expected.keys())
         if softened:
             raise ValueError(f"{', '.join(sorted(softened))} must be as the standard says, in every profile")
 

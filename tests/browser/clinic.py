@@ -49,6 +49,11 @@ class Printed(msgspec.Struct, frozen=True):
     expiry_year: int
     security_code: str
 
+    @classmethod
+    def from_toml(cls, text: str | bytes) -> Self:
+        """Return what *text* says."""
+        return msgspec.toml.decode(text, type=cls)
+
 
 @dataclass(frozen=True, slots=True)
 class Clinic:
@@ -93,7 +98,7 @@ class Clinic:
     @property
     def printed(self) -> Printed:
         """What is printed on the card in the folder `card`."""
-        return msgspec.toml.decode((self.site.folder / PRINTED).read_bytes(), type=Printed)
+        return Printed.from_toml((self.site.folder / PRINTED).read_bytes())
 
     def certificate(self, name: str) -> tuple[Path, Path]:
         """Return certificate and key of the browser called *name*."""

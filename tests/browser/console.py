@@ -110,7 +110,8 @@ class Gateway:
     def authenticate(self) -> str:
         """Have somebody authenticated; return how that ended."""
         job = self.reception("POST", "/v1/authentications?wait=30", ORDER)
-        return job["state"] if job.get("state") == "authenticated" else job.get("problem", job)["code"]
+        is_done = job.get("state") == "authenticated"
+        return str(job["state"] if is_done else job.get("problem", job)["code"])
 
     @contextlib.contextmanager
     def waiting(self, desk: str = DESK) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.axe import require_accessible
 from tests.browser.chromium import Language, Size
@@ -215,3 +215,62 @@ def test_a_reader_who_wants_rest_sees_nothing_turn(clinic: Clinic, opened: Open)
         sign = desk.page.locator(".sign")
         assert sign.evaluate("sign => getComputedStyle(sign).animationName") == name
     assert clinic.state("desk-1") == "empty"
+
+
+DAYS = {
+    ("showa", "1", "12", "25"): "1926-12-25",
+    ("showa", "1", "12", "24"): None,
+    ("showa", "64", "1", "7"): "1989-01-07",
+    ("showa", "64", "1", "8"): None,
+    ("heisei", "1", "1", "7"): None,
+    ("heisei", "01", "01", "08"): "1989-01-08",
+    ("heisei", "31", "4", "30"): "2019-04-30",
+    ("heisei", "31", "5", "1"): None,
+    ("reiwa", "1", "5", "1"): "2019-05-01",
+    ("reiwa", "80", "1", "1"): None,
+    ("taisho", "15", "12", "24"): "1926-12-24",
+    ("taisho", "15", "12", "25"): None,
+    ("western", "2000", "2", "29"): "2000-02-29",
+    ("western", "1900", "2", "29"): None,
+    ("western", "1999", "13", "1"): None,
+    ("western", "99", "1", "1"): None,
+    ("western", "", "1", "1"): None,
+    ("western", "1e3", "1", "1"): None,
+    ("western", "1999", "-1", "1"): None,
+}
+
+
+def test_days_are_those_of_the_calendar(opened: Open) -> None:
+    """The first and last day of each era, leap years, days to come, and what is none."""
+    window = opened(RECEPTION)
+    window.go("/desk")
+    found = window.page.evaluate(
+        "async (typed) => { const { day } = await import('/pages/desk-printed.js'); return typed.map((one) => day(...one)); }",
+        [list(one) for one in DAYS],
+    )
+    assert dict(zip(DAYS, found, strict=True)) == DAYS
+
+
+def test_the_clerk_is_told_what_the_result_is_worth(clinic: Clinic, opened: Open) -> None:
+    """A certificate that ends soon, and one of which nobody knows whether it was revoked: the result is green, and says so."""
+    window = opened(RECEPTION)
+    window.expected.add("net::ERR_")
+    desk = DeskPage(window).open()
+
+    def worth_less(route: Route) -> None:
+        answer = route.fetch()
+        job = answer.json()
+        if job["state"] == "authenticated":
+            job["claims"]["assurance"] = "unchecked"
+            job["claims"]["certificate"]["ends_soon"] = True
+        route.fulfill(response=answer, json=job)
+
+    window.page.route("**/events", lambda route: route.abort())
+    window.page.route(re.compile(r"/v1/authentications/[0-9a-f]{32}\?wait=1$"), worth_less)
+    desk.choose("face")
+    with clinic.card():
+        desk.page.locator("button.main").click()
+        assert desk.ended() == "authenticated"
+    assert desk.page.locator(".result.good").count() == 1
+    expect(desk.page.locator(".note")).to_contain_text(["could not be checked", "certificate ends on"])
+    require_accessible(desk.page)

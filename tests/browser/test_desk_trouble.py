@@ -53,6 +53,22 @@ def test_wrong_numbers_leave_tries_which_are_shown(clinic: Clinic, opened: Open)
         assert desk.ended() == "authenticated"
 
 
+def test_what_was_typed_is_forgotten_while_nobody_sits_there(clinic: Clinic, opened: Open) -> None:
+    """Two minutes after a refusal the form is empty again; until then it is not."""
+    window = opened(RECEPTION)
+    window.page.clock.install()
+    desk = DeskPage(window).open()
+    folder = clinic.copied_card("left-alone")
+    wrong = f"{(int(clinic.printed.security_code) + 1) % 10_000:04d}"
+    desk.begin_visual(clinic.printed, code=wrong)
+    with clinic.card(folder=folder):
+        assert desk.ended() == "verification_number_rejected"
+        window.page.clock.fast_forward(121_000)
+        desk.page.get_by_role("button", name="Try again").click()
+        for field in ("#birth-year", "#birth-month", "#birth-day", "#expiry-year", "#security-code"):
+            expect(desk.page.locator(field)).to_have_value("")
+
+
 def test_the_last_try_is_never_used(clinic: Clinic, opened: Open) -> None:
     """With one try left the card is not asked, and the page offers no way to use it up."""
     desk = DeskPage(opened(RECEPTION)).open()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -11,6 +12,7 @@ from appliance.catalogue import Language, catalogue
 from appliance.errors import BY_CODE
 from appliance.gateway import texts
 from appliance.gateway.pages import files
+from tests.browser.picture import LARGEST
 
 JAPANESE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
 KEY: Final = re.compile(r"""["'`]((?:page|desk|console|doctor-do|emergency-reason)-[a-z0-9-]+)["'`]""")
@@ -133,3 +135,15 @@ def test_what_is_told_is_the_whole_catalogue(language: Language) -> None:
     assert set(told.errors) == {*BY_CODE, "internal"}
     assert told.texts["desk-title"] == catalogue().page["desk-title"].in_language(language)
     assert told.errors["card_removed"].clerk == catalogue().errors["card_removed"].clerk.in_language(language)
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_the_page_about_the_desk_shows_each_of_its_pictures(language: Language) -> None:
+    """None is missing, none is left over, and none is heavy."""
+    folder = Path(__file__).parents[2] / "docs"
+    told = set(
+        re.findall(r"\(screens/(desk-[a-z-]+\.png)\)", (folder / f"desk.{language}.md").read_text("utf-8"))
+    )
+    kept = {path.name: path.stat().st_size for path in (folder / "screens").glob(f"desk-*-{language}.png")}
+    assert told == set(kept)
+    assert max(kept.values()) < LARGEST

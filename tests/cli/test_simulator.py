@@ -15,7 +15,7 @@ from appliance.card.cvc import Certificate, check_chain
 from appliance.simulator import control, fault_text
 from appliance.simulator.card_data import CardData
 from appliance.simulator.kinds import Kind
-from appliance.simulator.pcscd import PrivatePcscd
+from appliance.simulator.pcscd import PrivatePcscd, VirtualReader
 from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
 from tests.cli.conftest import run
@@ -73,24 +73,20 @@ def test_lists_of_the_hierarchy_are_delivered(tmp_path: Path) -> None:
     assert numbers[0] < numbers[1]
 
 
+def card_on(reader: VirtualReader, folder: Path) -> tuple[str, ...]:
+    """Return the command that puts the card in *folder* on *reader*."""
+    command = (sys.executable, "-m", "appliance", "simulator", "card")
+    return (*command, str(folder / "card"), "--port", str(reader.port))
+
+
 def test_a_card_lies_on_the_reader_until_it_is_told_to_leave(
     hierarchy: Hierarchy, private_pcscd: PrivatePcscd, tmp_path: Path, now: datetime
 ) -> None:
     """`simulator card` puts a card on a reader, answers for it, and goes when it is terminated."""
     hierarchy.issue_card(tmp_path / "card", now=now)
     reader = private_pcscd.readers[1]
-    command = (
-        sys.executable,
-        "-m",
-        "appliance",
-        "simulator",
-        "card",
-        str(tmp_path / "card"),
-        "--port",
-        str(reader.port),
-    )
     with Client.of(reader) as client:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(card_on(reader, tmp_path), stderr=subprocess.PIPE, text=True)
         try:
             client.await_card()
             assert client.connect()(SELECT) == "9000"
@@ -108,18 +104,9 @@ def test_a_faulty_card_behaves_as_it_was_told(
     """A fault given on the command line is what the other side meets."""
     hierarchy.issue_card(tmp_path / "card", now=now)
     reader = private_pcscd.readers[1]
-    command = (
-        sys.executable,
-        "-m",
-        "appliance",
-        "simulator",
-        "card",
-        str(tmp_path / "card"),
-        "--port",
-        str(reader.port),
-    )
     with Client.of(reader) as client:
-        process = subprocess.Popen((*command, "--fault", "status@1=6F00"), stderr=subprocess.DEVNULL)
+        command = (*card_on(reader, tmp_path), "--fault", "status@1=6F00")
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             client.await_card()
             assert client.connect()(SELECT) == "6f00"

@@ -5,7 +5,6 @@ import json
 import logging
 import socket
 import tempfile
-from collections.abc import AsyncIterator
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -34,20 +33,6 @@ PATH = "/v1/authentications"
 FACE = {"method": "face", "device": "face-1"}
 PINLESS: dict[str, Any] = {"desk": "desk-1", "mode": "pinless", "identity_check": FACE}
 PIN: dict[str, Any] = {"desk": "desk-1", "mode": "pin"}
-
-
-@pytest.fixture(scope="module")
-def data(hierarchy: Hierarchy, now: datetime) -> CardData:
-    """Return what the cards at the desks are made of."""
-    return hierarchy.issue_card(now=now)
-
-
-@pytest.fixture
-async def reception(hierarchy: Hierarchy, data: CardData, now: datetime) -> AsyncIterator[Reception]:
-    """Give a gateway."""
-    with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
-        async with open_reception(Path(folder), hierarchy, data, now) as opened:
-            yield opened
 
 
 def verified(token: str, audience: str, now: datetime, nonce: str | None = None) -> dict[str, Any]:

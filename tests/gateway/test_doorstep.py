@@ -204,9 +204,9 @@ async def test_the_last_of_the_many_gives_way_to_the_first_of_the_few(ca: Ca) ->
 
 @by_uvloop
 async def test_addresses_take_turns(ca: Ca) -> None:
-    """Handshakes that hang are given up while somebody waits, and a crowd of them does not come before one of elsewhere."""
+    """A handshake that hangs makes room for who waits, and a crowd of them does not come before one of elsewhere."""
     client = ca.client("ward-1.test")
-    async with porch(ca, at_once=1, hurried_seconds=0.05) as there:
+    async with porch(ca, at_once=1, hanging=0, hurried_seconds=0.05) as there:
         for _ in range(6):
             await there.come(BEGINNING)
         await there.shake(client, address=THERE)
@@ -215,6 +215,47 @@ async def test_addresses_take_turns(ca: Ca) -> None:
         assert there.waiting[0] > 1
         await there.until(lambda: there.step.waiting <= 1)
         assert there.refused.keys() == {Refusal.LATE}
+
+
+@by_uvloop
+async def test_a_slow_handshake_loses_its_turn_and_not_its_place(ca: Ca) -> None:
+    """It can be the machine that is slow: who hangs lets others pass, and gets in when it goes on."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    slow = ca.client("ward-1.test").wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        slow.do_handshake()
+    said = outgoing.read()
+    async with porch(ca, at_once=1, hanging=1, hurried_seconds=0.05) as there:
+        reader, writer = await there.come(said[:20])
+        await there.shake(ca.client("ward-2.test"))
+        await there.until(lambda: len(there.inside) == 1)
+        writer.write(said[20:])
+        while True:
+            try:
+                slow.do_handshake()
+            except ssl.SSLWantReadError:
+                async with asyncio.timeout(20):
+                    incoming.write(await reader.read(65_536))
+            else:
+                break
+        writer.write(outgoing.read())
+        await there.until(lambda: len(there.inside) == 2)
+        assert not there.refused
+
+
+@by_uvloop
+async def test_who_gives_up_in_line_is_passed_over(ca: Ca) -> None:
+    """Nothing is begun for somebody who has gone."""
+    async with porch(ca, at_once=1, hanging=0, hurried_seconds=0.2) as there:
+        await there.come(BEGINNING)
+        for _ in range(3):
+            _reader, writer = await there.come(BEGINNING)
+            writer.close()
+            await writer.wait_closed()
+        await there.shake(ca.client("ward-1.test"))
+        await there.until(lambda: bool(there.inside))
+        # The one whose turn it was has made room for the only other one who was still there.
+        assert there.refused == {Refusal.LATE: 1}
 
 
 @by_uvloop

@@ -3,10 +3,7 @@
 import asyncio
 import json
 import socket
-import tempfile
 from collections.abc import AsyncIterator
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.gateway.events import event, last_seen
-from appliance.simulator.card_data import CardData
-from appliance.simulator.pki import Hierarchy
-from tests.gateway.reception import LONG, Reception, open_reception
+from tests.gateway.reception import LONG, Reception
 
 PINLESS = {
     "desk": "desk-1",
@@ -25,20 +20,6 @@ PINLESS = {
     "identity_check": {"method": "face", "device": "face-1"},
 }
 PIN = {"desk": "desk-1", "mode": "pin"}
-
-
-@pytest.fixture(scope="module")
-def data(hierarchy: Hierarchy, now: datetime) -> CardData:
-    """Return what the cards at the desks are made of."""
-    return hierarchy.issue_card(now=now)
-
-
-@pytest.fixture
-async def reception(hierarchy: Hierarchy, data: CardData, now: datetime) -> AsyncIterator[Reception]:
-    """Give a gateway."""
-    with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
-        async with open_reception(Path(folder), hierarchy, data, now) as opened:
-            yield opened
 
 
 async def told(answer: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:

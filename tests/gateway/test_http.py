@@ -345,7 +345,6 @@ async def test_a_head_that_does_not_end_is_ended(tmp_path: Path, quick: Limits) 
         for before in (b"", GET):
             reader, writer = await asyncio.open_unix_connection(str(house.path))
             writer.write(before)
-            began = asyncio.get_running_loop().time()
             if before:
                 assert ALIVE in await reader.readuntil(b"}")
             with pytest.raises(ConnectionError):  # noqa: PT012  # it is cut off at some byte
@@ -353,7 +352,6 @@ async def test_a_head_that_does_not_end_is_ended(tmp_path: Path, quick: Limits) 
                     writer.write(bytes([byte]))
                     await writer.drain()
                     await asyncio.sleep(0.02)
-            assert asyncio.get_running_loop().time() - began < 10
             writer.close()
         await alive(house)
 

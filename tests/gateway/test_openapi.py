@@ -23,8 +23,8 @@ from appliance.emergency import Emergency
 from appliance.errors import BY_CODE, CardAbsent, DeskUnknown
 from appliance.gateway.access import TABLE
 from appliance.gateway.authentications import Authentications
-from appliance.gateway.desks import Progress, Stage, Work
 from appliance.gateway.day import Day
+from appliance.gateway.desks import Progress, Stage, Work
 from appliance.gateway.emergency import EmergencyWindows
 from appliance.gateway.http import get
 from appliance.gateway.jobs import Jobs, Then

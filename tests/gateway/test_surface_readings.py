@@ -3,12 +3,9 @@
 import asyncio
 import json
 import logging
-import tempfile
 from base64 import b64decode
-from collections.abc import AsyncIterator
 from datetime import date, datetime
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,42 +17,17 @@ from appliance.gateway.surface_readings import Order
 from appliance.simulator.card_data import CardData
 from appliance.simulator.faults import Removed, WrongFrontSignature
 from appliance.simulator.kinds import Kind
-from appliance.simulator.people import AOBA, Person, made_up
+from appliance.simulator.people import Person
 from appliance.simulator.pki import Hierarchy
-from tests.gateway.reception import LONG, Reception, card, open_reception
+from tests.gateway.reception import LONG, Reception, card
 
 PATH = "/v1/surface-readings"
 
 
-@pytest.fixture(scope="module")
-def person(now: datetime) -> Person:
-    """Return somebody made up."""
-    return made_up(AOBA, now.date())
-
-
-@pytest.fixture(scope="module")
-def data(hierarchy: Hierarchy, now: datetime, person: Person) -> CardData:
-    """Return what the person's card is made of."""
-    return hierarchy.issue_card(now=now, person=person)
-
-
 @pytest.fixture
-async def reception(hierarchy: Hierarchy, data: CardData, now: datetime) -> AsyncIterator[Reception]:
-    """Give a gateway."""
-    with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
-        async with open_reception(Path(folder), hierarchy, data, now) as opened:
-            yield opened
-
-
-@pytest.fixture
-def body(person: Person) -> dict[str, Any]:
+def body(front: dict[str, Any]) -> dict[str, Any]:
     """Return what a clerk enters off the card."""
-    return {
-        "desk": "desk-1",
-        "birth": person.birth.isoformat(),
-        "expiry_year": person.expires.year,
-        "security_code": person.security_code,
-    }
+    return {"desk": "desk-1", **front}
 
 
 def wrong(body: dict[str, Any]) -> dict[str, Any]:

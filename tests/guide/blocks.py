@@ -49,13 +49,16 @@ class Command:
 
 
 def _pattern(expected: str) -> re.Pattern[str]:
-    parts = re.split(r"(…|<[a-z][a-z-]*>)", " ".join(expected.split()))
-    read = (
-        ".*" if part == "…" else f"(?P<{part[1:-1].replace('-', '_')}>\\S+)" if part[:1] == "<" else literal
-        for part in parts
-        for literal in [r"\s+".join(map(re.escape, part.split(" ")))]
-    )
-    return re.compile("".join(read))
+    """Return what matches the line that is *expected*; blanks are as many as there are."""
+    read = ""
+    for part in re.split(r"(…|<[a-z][a-z-]*>)", " ".join(expected.split())):
+        if part == "…":
+            read += ".*"
+        elif named := _NAME.fullmatch(part):
+            read += rf"(?P<{named[1].replace('-', '_')}>\S+)"
+        else:
+            read += r"\s+".join(map(re.escape, part.split(" ")))
+    return re.compile(read)
 
 
 @dataclass(frozen=True, slots=True)

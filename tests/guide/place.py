@@ -30,13 +30,13 @@ ROOT: Final = Path(__file__).parents[2]
 _ASKED_AGAIN: Final = ("jpki-appliance status", "jpki-appliance doctor", "http://127.0.0.1:")
 """What only tells how things are is asked until they are so."""
 _FILED_BY: Final = dict.fromkeys(
-    ("status", "doctor", "support-bundle", "ledger", "hsm unlock-marker"), "--config "
+    ("status", "doctor", "support-bundle", "ledger", "emergency", "hsm unlock-marker"), "--config "
 ) | {
     "config check": "",
     "revocation import": "",
 }
 """Commands that go by the installed configuration, and how they are told of another."""
-_FILED: Final = re.compile(rf"(?m)^jpki-appliance ({'|'.join(_FILED_BY)})\b(?! (?:--config|reader))")
+_FILED: Final = re.compile(rf"(?m)^jpki-appliance ({'|'.join(_FILED_BY)})\b(?! (?:--config|--url|reader))")
 
 
 @dataclass(slots=True)

@@ -89,6 +89,7 @@ def test_what_is_printed_is_looked_for_in_its_order() -> None:
     assert known == {"a-hash": "ab12"}
     assert Command("use <a-hash>", ()).filled(known) == "use ab12"
     assert command.missing("all done\nhash: ab12\n", {}) == "… done"
+    assert Command("it", ("<!DOCTYPE html>",)).missing("<!DOCTYPE html>\n", {}) is None
     with pytest.raises(KeyError):
         Command("use <another>", ()).filled(known)
 

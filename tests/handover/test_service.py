@@ -34,7 +34,7 @@ def reception(site: Site) -> Iterator[Reception]:
 def test_a_request_becomes_a_result(daemon: Daemon, reception: Reception) -> None:
     """With token and claims, what was to be echoed, and nothing left of the request."""
     with daemon.site.card(), serving(reception) as handover:
-        reception.ask("visit-1", nonce="visit-4711", echo={"name": IVS, "chart": "0042"}, evidence=True)
+        reception.ask("visit-1", nonce="visit-4711", echo={"name": IVS, "chart": "chart-42"}, evidence=True)
         result = reception.result("visit-1")
         assert (result["outcome"], result["request"], result["encoding"]) == (
             "authenticated",
@@ -44,12 +44,12 @@ def test_a_request_becomes_a_result(daemon: Daemon, reception: Reception) -> Non
         assert result["claims"]["nonce"] == "visit-4711"
         assert result["token"].count(".") == 2
         assert json.loads(result["evidence"])
-        assert result["echo"] == {"name": IVS, "chart": "0042"}
+        assert result["echo"] == {"name": IVS, "chart": "chart-42"}
         assert IVS.encode() in reception.raw("visit-1")
         reception.gone(reception.requests / "visit-1.json")
         assert (reception.results / "visit-1.json").stat().st_mode & 0o777 == 0o640
         log = handover.log.read_text()
-    for personal in ("visit-1", "visit-4711", "0042", "葛", result["token"], result["claims"]["sub"]):
+    for personal in ("visit-1", "visit-4711", "chart-42", "葛", result["token"], result["claims"]["sub"]):
         assert personal not in log
 
 

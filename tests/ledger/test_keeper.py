@@ -193,7 +193,7 @@ async def test_a_log_under_a_new_name_leaves_the_copies_of_the_former_one(
 ) -> None:
     """After a restore the folder has another log's newest checkpoint: it stays there, and keeps nobody from starting."""
     copies = Directory(tmp_path / "copies", lambda: NOW)
-    notes = []
+    notes: list[bytes] = []
     for name in (ORIGIN, f"{ORIGIN}-restored"):
         store = SqliteStore(tmp_path / f"{len(notes)}.sqlite3", name)
         for _ in range(2):
@@ -305,6 +305,25 @@ async def test_a_copy_that_could_not_leave_is_sent_again(
         assert not keeper.copies.is_behind
     assert len(key.signed) == 1
     assert (tmp_path / "copies" / "checkpoint").exists()
+
+
+async def test_it_is_known_since_when_entries_have_no_copy(
+    store: Store, key: MemoryKey, tmp_path: Path
+) -> None:
+    """For how long the first one has waited, and how long ago a copy has left; what is covered does not wait."""
+    clock, places = Clock(), [Directory(tmp_path / "copies", lambda: NOW)]
+    async with kept(store, key, monotonic=clock, sinks=places) as keeper:
+        copies = keeper.copies
+        assert (copies.age, copies.waiting, copies.has_place) == (None, None, True)
+        (tmp_path / "copies").write_text("in the way")
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        clock.seconds = 100.0
+        assert (copies.age, copies.waiting) == (None, 100.0)
+        (tmp_path / "copies").unlink()
+        await keeper.turn()
+        clock.seconds = 130.0
+        assert (copies.age, copies.waiting, copies.covered) == (30.0, None, keeper.log.size)
 
 
 @dataclass(slots=True)

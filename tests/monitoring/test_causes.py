@@ -6,7 +6,6 @@ the last, which cost the daemon. What cannot be had here is named in docs/alerts
 """
 
 import asyncio
-import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -128,13 +127,7 @@ async def test_certificates_and_lists_that_end(ward: Ward, watch: Watching) -> N
     ward.certify_server(timedelta(hours=12))
     await asyncio.to_thread(ward.daemon.reload)
     await watch.fires("JpkiCertificateEnded", certificate="tls-server")
-    lives = (timedelta(seconds=2**doubled) for doubled in itertools.count(2))
-
-    async def deliver() -> None:
-        # One that has ended before it can be imported is not; the next one lasts longer.
-        ward.deliver_list(next(lives))
-        await asyncio.sleep(2)
-
+    deliver = ward.deliver_lists_that_end()
     await watch.holds('jpki_crl_next_update_timestamp_seconds{issuer="authority-3"} > 0', deliver)
     await watch.fires("JpkiListsStale", issuer="authority-3")
     with ward.card(**ward.of_the_new_generation):

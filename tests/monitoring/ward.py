@@ -16,7 +16,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +54,8 @@ from tests.shim.rules import Rules, compiled
 LOCAL, REMOTE = "desk-1", "ward-1.reader-1"
 _WORKERS: Final = 2
 _CONNECTIONS: Final = 32
+_SHORT_LIFE: Final = 8
+"""Seconds for which a list counts that is to end while somebody waits for that."""
 _SIZE: Final = 4 << 20
 """Of the ledger's file system."""
 _ON_ITS_OWN: Final = 'mount -t tmpfs -o size={size},mode=700 none "$0" && exec unshare --user --map-user={user} --map-group={group} -- "$@"'
@@ -226,6 +229,19 @@ class Ward:
         unfinished = folder / ".generation-3"
         unfinished.write_bytes(crl.public_bytes(Encoding.DER))
         unfinished.rename(folder / "generation-3.crl")
+
+    def deliver_lists_that_end(self) -> Callable[[], Awaitable[None]]:
+        """Return what delivers a list that soon ends, and a longer one once that has: it may have come too late to be imported."""
+        seconds, ends = _SHORT_LIFE, 0.0
+
+        async def deliver() -> None:
+            nonlocal seconds, ends
+            if time.time() > ends + _SHORT_LIFE:
+                self.deliver_list(timedelta(seconds=seconds))
+                seconds, ends = 2 * seconds, time.time() + seconds
+            await asyncio.sleep(0.1)
+
+        return deliver
 
     def tool(self, *arguments: str) -> None:
         """Have OpenSC's pkcs11-tool do something with the token."""

@@ -116,6 +116,22 @@ def test_accounts_are_made() -> None:
             assert {group} <= groups | {"root"}
 
 
+def test_systemd_makes_the_accounts(tmp_path: Path) -> None:
+    """systemd-sysusers itself takes the file: three accounts that nobody logs in to, each with its group, and the callers'."""
+    program = shutil.which("systemd-sysusers")
+    assert program is not None, "systemd-sysusers is not installed (Debian package systemd)"
+    (tmp_path / "etc").mkdir()
+    subprocess.run((program, f"--root={tmp_path}", str(SYSTEMD / "sysusers.conf")), check=True)
+    users = [line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()]
+    assert {user[0]: (user[5], user[6]) for user in users} == {
+        "jpki-appliance": ("/var/lib/jpki-appliance", "/usr/sbin/nologin"),
+        "jpki-terminal": ("/", "/usr/sbin/nologin"),
+        "jpki-handover": ("/var/lib/jpki-handover", "/usr/sbin/nologin"),
+    }
+    groups = {line.split(":")[0] for line in (tmp_path / "etc/group").read_text().splitlines()}
+    assert groups == {user[0] for user in users} | {"jpki-clients"}
+
+
 def test_the_handover_has_its_folders() -> None:
     """Requests and results are open to one group alone, and work to nobody; all are below the unit's own folder."""
     made = re.findall(r"^d (\S+) (\d+) ", (SYSTEMD / "tmpfiles.conf").read_text(), re.MULTILINE)
@@ -144,3 +160,10 @@ def test_the_readme_names_every_file() -> None:
     readme = (SYSTEMD / "README.md").read_text()
     for path in SYSTEMD.iterdir():
         assert path.name in readme or path.name == "README.md", path.name
+
+
+def test_the_page_of_exposures_has_every_unit() -> None:
+    """What a unit and each drop-in cost is written down: `make exposure` was run after one was added."""
+    page = (SYSTEMD.parent / "docs" / "exposure.md").read_text("utf-8")
+    for path in (*SERVICES, *DROP_INS):
+        assert f"| `{path.name}` |" in page, path.name

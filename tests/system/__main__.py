@@ -14,6 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.guide import booted as guide
 from tests.system import confinement, drop_ins, handover, installation, operators, polkit, service
 from tests.system.machine import MachineError, booted
 from tests.system.report import Outcome, Report, Row
@@ -22,7 +23,7 @@ from tests.system.site import Site
 
 def earlier(package: Path, folder: Path) -> Path:
     """Return *package* again, as a lower version."""
-    tree = folder / "earlier"
+    tree = folder / "tree"
     subprocess.run(("dpkg-deb", "--raw-extract", str(package), str(tree)), check=True)
     control = tree / "DEBIAN" / "control"
     lines = [
@@ -51,10 +52,11 @@ def check_metrics(report: Report, scraped: str) -> None:
 
 def run(report: Report, package: Path, previous: Path | None, folder: Path) -> None:
     """Do everything, in order."""
-    with booted(folder) as machine:
+    with booted(folder / "site") as machine:
         site = Site(machine)
+        report.about(package, machine)
         installation.install(report, site, package)
-        installation.begin(report, site, earlier(previous or package, folder))
+        installation.begin(report, site, earlier(previous or package, folder / "previous"))
         service.set_up(report, site)
         service.start(report, site)
         installation.upgrade(report, site, package)
@@ -72,6 +74,8 @@ def run(report: Report, package: Path, previous: Path | None, folder: Path) -> N
         polkit.restrict(report, site)
         service.refuse_pin(report, site)
         installation.remove(report, site)
+    with booted(folder / "guide") as machine:
+        guide.walk(machine, report, package, earlier(package, folder / "former"))
 
 
 def main() -> int:

@@ -135,6 +135,7 @@ def booted(folder: Path) -> Iterator[Machine]:
         if shutil.which(program) is None:
             raise MachineError(f"the program {program} is not installed (Debian package {package})")
     root = folder / "root"
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(("cp", "--archive", "--reflink=auto", str(_base()), str(root)), check=True)
     (root / HOME.lstrip("/")).mkdir(mode=0o700)
     name = f"jpki-{os.getpid()}"

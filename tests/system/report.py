@@ -1,12 +1,29 @@
 """What was tried, and what was seen: a table that is printed at the end, whatever happens."""
 
+import os
+import platform
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from tests.system.machine import Machine
+
+_HEAD = """# System test: what was tried, and what was seen
+
+Written by `make system-test`, which needs root: it installs the package in a Debian that boots with systemd in a container,
+and tries what systemd has to hold, first as a site that comes from an earlier package, then by the operator's guide, command
+by command. It is not part of `make test`, which has to run as anybody and within 15 minutes on two processors. What of it
+needs no booted machine is there: `tests/packaging` has systemd itself judge the units, their exposure, drop-ins and accounts.
+"not here" is what this container cannot show; the row says why.
+"""
 
 
 class Outcome(StrEnum):
@@ -38,6 +55,23 @@ class Report:
     """All lines so far."""
 
     rows: list[Row] = field(default_factory=list)
+    subject: str = ""
+    """What was tested, and on what."""
+
+    def about(self, package: Path, machine: Machine) -> None:
+        """Note that it is about *package* on *machine*."""
+        version = subprocess.run(
+            ("dpkg-deb", "--field", str(package), "Version"), capture_output=True, text=True, check=True
+        ).stdout.strip()
+        system = machine.shell(". /etc/os-release; echo $PRETTY_NAME; systemctl --version | head -n 1").out
+        parts = machine.run(
+            "dpkg-query", "-Wf", "${Package} ${Version}, ", "pcscd", "softhsm2", "polkitd"
+        ).out
+        self.subject = (
+            f"jpki-appliance {version} (SHA-256 of the package {sha256(package.read_bytes()).hexdigest()[:16]}…) on"
+            f" {', '.join(system.splitlines())}, {parts.rstrip(', ')}, in a container on Linux {platform.release()},"
+            f" {os.cpu_count()} processors, {datetime.now(UTC):%Y-%m-%d}."
+        )
 
     @contextmanager
     def step(self, part: str, tried: str) -> Iterator[Row]:
@@ -60,9 +94,12 @@ class Report:
 
     def markdown(self) -> str:
         """Return the table."""
-        lines = ["| part | tried | seen | |", "|---|---|---|---|"]
+        lines = [_HEAD, self.subject, "", "| part | tried | seen | |", "|---|---|---|---|"]
         for row in self.rows:
             seen = " ".join(row.seen.split()).replace("|", "\\|")
             lines.append(f"| {row.part} | {row.tried} | {seen[:300]} | {row.outcome} |")
         seconds = sum(row.seconds for row in self.rows)
-        return "\n".join((*lines, "", f"{len(self.rows)} steps in {seconds:.0f} s."))
+        counted = ", ".join(
+            f"{times} {one}" for one in Outcome if (times := sum(row.outcome is one for row in self.rows))
+        )
+        return "\n".join((*lines, "", f"{len(self.rows)} steps in {seconds:.0f} s: {counted}."))

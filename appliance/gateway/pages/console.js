@@ -72,7 +72,13 @@ function absence() {
       make("p", {}, make("span", { text: "page-request" }), ": ", make("code", {}, refusal.request_id)),
     ];
   }
-  return seen === null ? [] : [make("p", { text: "console-stale", values: { time: time(seen) } })];
+  if (seen === null) {
+    return [];
+  }
+  return [
+    make("p", { text: "console-stale", values: { time: time(seen) } }),
+    paragraph(text("console-do-lost"), {}, "console-what-to-do"),
+  ];
 }
 
 function lose() {

@@ -3,7 +3,7 @@
 import { ask, pause, persist } from "./asking.js";
 import { connection, make, show } from "./elements.js";
 
-const AGAIN_SECONDS = 10;
+const AGAIN_SECONDS = 5;
 // Literal, so that a test finds them in the catalogue.
 const CHECKS = {
   face: ["desk-check-face", "desk-check-face-about"],

@@ -61,7 +61,7 @@ function operatorChoice(operators, here) {
 
 // Returns what was typed, with `printed` as the appliance takes it; null where the clerk goes back.
 export function enter(place, check, here, entries) {
-  const known = entries ?? { era: "showa" };
+  const known = { era: "showa", ...entries };
   const operator = operatorChoice(check.operators, here);
   const eras = Object.entries(ERAS).map(([era, [key]]) => make("option", { value: era, text: key }));
   const era = select("era", "desk-era", eras, known.era);

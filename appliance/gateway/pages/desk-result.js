@@ -15,7 +15,6 @@ const ELIGIBILITY = {
   unknown: ["warn", "desk-eligibility-unknown"],
 };
 const SIGNS = { good: "✓", bad: "✕", warn: "!" };
-const DAYS = 90;
 // Refusals that another try may change, beside those whose status says so.
 const AGAIN = new Set(["verification_number_invalid", "verification_number_rejected", "pin_rejected", "pin_cancelled"]);
 // And those where another way is the better one.
@@ -48,8 +47,11 @@ function banner(kind, text) {
   return make("div", { class: `banner ${kind}` }, sign, make("h2", { text }));
 }
 
+function row(key, words) {
+  return make("div", {}, make("dt", { text: key }), make("dd", { words }));
+}
+
 function phone(code, request, time) {
-  const row = (key, words) => make("div", {}, make("dt", { text: key }), make("dd", { words }));
   const rows = [row("page-code", () => code), row("page-time", () => moment(time))];
   if (request !== undefined) {
     rows.push(row("page-request", () => request));
@@ -64,9 +66,8 @@ function success(ended) {
   if (claims.assurance === "unchecked") {
     parts.push(make("p", { class: "note", text: "desk-unchecked" }));
   }
-  const end = new Date(claims.certificate.not_after * 1000);
-  if (end - Date.now() < DAYS * 86_400_000) {
-    const until = () => date(end.toISOString().slice(0, 10));
+  if (claims.certificate.ends_soon) {
+    const until = () => date(new Date(claims.certificate.not_after * 1000).toISOString().slice(0, 10));
     parts.push(make("p", { class: "note", text: "desk-certificate-ends", values: { until } }));
   }
   return parts;
@@ -86,8 +87,8 @@ function eligibility(answer) {
   }
   if (answer.state !== "answered") {
     const { code } = answer.problem ?? { code: "eligibility_cancelled" };
-    const next = [failure(code, "title"), failure(code, "clerk")];
-    return [strip("warn", "desk-eligibility-failed", [...next, make("p", { class: "code" }, code)])];
+    const called = make("dl", { class: "phone" }, row("page-code", () => code));
+    return [strip("warn", "desk-eligibility-failed", [failure(code, "title"), failure(code, "clerk"), called])];
   }
   const [kind, key] = ELIGIBILITY[answer.summary] ?? ELIGIBILITY.unknown;
   const reference =

@@ -69,7 +69,10 @@ async function authenticated(check, order) {
       lost: connection,
       stage: (stage) => staged(stage, visit, check, view),
     });
-    return { ...ended, request: visit.request };
+    // Only what is shown is kept: not the token, and not what the insurer says beyond its summary.
+    const { state, claims, problem, eligibility } = ended;
+    erase(eligibility?.document);
+    return { state, claims, problem, eligibility, request: visit.request };
   } catch (error) {
     if (error instanceof Refused) {
       return { state: "refused", problem: error.problem, request: visit.request };
@@ -108,6 +111,10 @@ function staged(stage, visit, check, view) {
     .catch(() => null);
 }
 
+function erase(known) {
+  Object.keys(known ?? {}).forEach((name) => delete known[name]);
+}
+
 // Leads through one visit; returns when the next one may begin.
 async function visit() {
   const { check, canAsk } = await choose(PLACE, here);
@@ -127,7 +134,7 @@ async function visit() {
     entries = details;
     const ended = await authenticated(check, orderOf(check, details.printed, canAsk));
     // What was typed off the card is kept for another try, but not while nobody sits here.
-    const forgetting = setTimeout(() => (entries = null), ENTRIES_SECONDS * 1000);
+    const forgetting = setTimeout(() => erase(details), ENTRIES_SECONDS * 1000);
     again = await result(PLACE, check, ended);
     clearTimeout(forgetting);
   }

@@ -36,24 +36,7 @@ from appliance.hsm.ceremony.transcript import (
     verify,
 )
 from appliance.hsm.messages import Role
-
-REQUIRED = {
-    "CKA_TOKEN": True,
-    "CKA_PRIVATE": True,
-    "CKA_LOCAL": True,
-    "CKA_SENSITIVE": True,
-    "CKA_ALWAYS_SENSITIVE": True,
-    "CKA_EXTRACTABLE": False,
-    "CKA_NEVER_EXTRACTABLE": True,
-    "CKA_SIGN": True,
-    "CKA_SIGN_RECOVER": False,
-    "CKA_DECRYPT": False,
-    "CKA_UNWRAP": False,
-    "CKA_DERIVE": False,
-}
-"""What a private key shows where the vendor profile says nothing else; `hsm.token` demands the same of the token."""
-_NEVER_SOFTENED = {"CKA_TOKEN", "CKA_PRIVATE", "CKA_SENSITIVE", "CKA_EXTRACTABLE", "CKA_SIGN"}
-"""What no vendor profile may excuse."""
+from appliance.hsm.vendor import NEVER_SOFTENED, SAFE_KEY
 
 _MECHANISMS: dict[Algorithm, set[str]] = {
     "rsa-2048": {"CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS"},
@@ -199,9 +182,9 @@ def _check_halves(halves: tuple[PublicHalf, ...]) -> None:
 
 
 def _check_attributes(key: KeyRecord, vendor: VendorRecord) -> None:
-    if _NEVER_SOFTENED & (set(vendor.unreadable) | vendor.expected.keys()):
+    if NEVER_SOFTENED & (set(vendor.unreadable) | vendor.expected.keys()):
         raise TranscriptInvalid("the vendor profile excuses what no profile may")
-    for name, value in REQUIRED.items():
+    for name, value in SAFE_KEY.items():
         wanted = None if name in vendor.unreadable else vendor.expected.get(name, value)
         if name not in key.attributes or key.attributes[name] is not wanted:
             raise TranscriptInvalid(f"the {key.role} key has not {name} {wanted}")

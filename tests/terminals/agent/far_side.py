@@ -162,6 +162,12 @@ class FarSide:
         async with asyncio.timeout(PATIENCE):
             return await self.connected.get()
 
+    async def welcomed(self) -> Line:
+        """Return the next terminal that connects, which has introduced itself and is welcome."""
+        line = await self.line()
+        await line.welcome()
+        return line
+
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.attempts += 1
         if self.status is not None:

@@ -67,8 +67,7 @@ async def test_pinless_from_start_to_the_card_taken_away(
 ) -> None:
     """A card is asked for, proves its holder in two scenarios, and the person is told when to take it away."""
     running = await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PINLESS)
     await running.place(Place.PLACE_CARD)
     hand.put()
@@ -94,8 +93,7 @@ async def test_the_pin_is_taken_here_and_told_nobody(
     """The holder's PIN opens the card and is in nothing that is sent, shown or kept by the terminal."""
     hand.put()
     running = await begin(**answering("1234"))
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     assert len((await institution.authenticate(await line.start(Mode.PIN), Mode.PIN)).signature) == 256
     shown = [str(status) for status in running.seen]
     assert any("enter-pin" in each for each in shown)
@@ -108,8 +106,7 @@ async def test_a_wrong_pin_uses_one_try(
     """What the card says of the PIN goes back as it is; nothing is tried again."""
     hand.put()
     await begin(**answering("9999"))
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     with pytest.raises(PinRejected) as caught:
         await institution.authenticate(await line.start(Mode.PIN), Mode.PIN)
     assert caught.value.tries_left == 2
@@ -122,8 +119,7 @@ async def test_a_pin_that_is_declined_or_none_costs_no_try(
     """The session ends with pin_cancelled, and the card has not heard of it."""
     hand.put()
     await begin(**answering(entered))
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PIN)
     await line.card(present=True)
     await line.say(card.scenario(first(jpki.with_pin(PROFILE, NONCE))))
@@ -134,8 +130,7 @@ async def test_a_pin_that_is_declined_or_none_costs_no_try(
 async def test_without_pin_entry_a_pin_is_declined_at_once(side: FarSide, begin: Begin) -> None:
     """Nobody places a card for what cannot be done at this terminal."""
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     await line.start(Mode.PIN)
     await problem(line, TerminalCode.PIN_CANCELLED)
 
@@ -169,8 +164,7 @@ async def test_a_pin_that_comes_after_the_end_is_not_sent(side: FarSide, begin: 
 
     hand.put()
     running = await begin(pin_entry=PinEntry.SCREEN, ask_pin=ask)
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PIN)
     await line.card(present=True)
     await line.say(card.scenario(first(jpki.with_pin(PROFILE, NONCE))))
@@ -185,8 +179,7 @@ async def test_the_front_is_read(side: FarSide, begin: Begin, hand: Hand, instit
     """照合番号B opens the front, which takes as many scenarios as frames need."""
     hand.put()
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.FRONT)
     number = VerificationNumber(hand.data.secrets.number_b)
     reading = await converse(surface.read_front(PROFILE, number, NONCE), card, institution.sign)
@@ -200,8 +193,7 @@ async def test_the_front_is_compared_before_the_same_card_proves_its_holder(
     """One session is enough for both; a card that leaves while somebody looks is the end of it."""
     hand.put()
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.VISUAL)
     number = VerificationNumber(hand.data.secrets.number_b)
     await converse(surface.read_front(PROFILE, number, NONCE), card, institution.sign)
@@ -215,8 +207,7 @@ async def test_a_card_pulled_between_two_scenarios_ends_the_session(
     """The card's leaving is told at once; whatever is asked of it afterwards gets one clear answer."""
     hand.put()
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PINLESS)
 
     async def pull(challenge: bytes) -> bytes:
@@ -234,8 +225,7 @@ async def test_another_card_in_its_place_ends_the_session(
     """A session is for one power-up of one card: another one is not spoken to, though it lies there."""
     hand.put()
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PINLESS)
 
     async def swap(challenge: bytes) -> bytes:
@@ -255,8 +245,7 @@ async def test_a_card_that_leaves_within_a_scenario_is_told_after_the_problem(
     """First the session's end, then that the reader is empty: as the protocol has it."""
     hand.put(Removed(3))
     running = await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PINLESS)
     await line.card(present=True)
     await line.say(card.scenario(first(jpki.inspect(PROFILE))))
@@ -272,8 +261,7 @@ async def test_a_card_that_leaves_within_a_scenario_is_told_after_the_problem(
 async def test_a_card_that_is_not_put_on_in_time(side: FarSide, begin: Begin) -> None:
     """The wait that was announced has an end."""
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     await line.start(Mode.PINLESS, wait_ms=100)
     await problem(line, TerminalCode.CARD_ABSENT)
 
@@ -282,8 +270,7 @@ async def test_a_scenario_has_its_deadline(side: FarSide, begin: Begin, hand: Ha
     """A card that does not answer in time ends the session, and gets nothing more."""
     hand.put(Slow(2, 1.0))
     await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PINLESS)
     card.deadline_ms = 300
     await line.card(present=True)
@@ -294,8 +281,7 @@ async def test_a_scenario_has_its_deadline(side: FarSide, begin: Begin, hand: Ha
 async def test_a_reader_has_one_session(side: FarSide, begin: Begin) -> None:
     """A second one is refused, and so is one at a reader that there is not; the first goes on."""
     running = await begin()
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     await line.start(Mode.PINLESS)
     await line.start(Mode.PINLESS, OTHER)
     assert (await problem(line, TerminalCode.READER_BUSY)).session == OTHER
@@ -313,8 +299,7 @@ async def test_verify_from_the_network_never_reaches_a_card(
     """The whole scenario is refused before its first command, and no try of the PIN is used."""
     hand.put()
     await begin(**answering("1234"))
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PIN)
     await line.card(present=True)
     verify = Step("verify", Header.from_hex("00200080").command(bytes.fromhex(data_)))

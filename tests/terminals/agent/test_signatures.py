@@ -92,8 +92,7 @@ async def test_what_is_signed_for_somebody_else_is_refused(
 ) -> None:
     """Another key, type, issuer, terminal, connection, reader, mode or time: the session ends, and no card was touched."""
     await begin(**SIGNED)
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     await line.start(Mode.PINLESS)
     card = SigningCard(line, SESSION, **changes)
     await line.say(await card.written(card.scenario(LOOK)))
@@ -103,8 +102,7 @@ async def test_what_is_signed_for_somebody_else_is_refused(
 async def test_an_unsigned_or_altered_scenario_is_refused(side: FarSide, begin: Begin) -> None:
     """Who insists on signatures does nothing without one, and nothing that was changed after it was signed."""
     await begin(**SIGNED)
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     card = await line.start(Mode.PINLESS)
     await line.say(card.scenario(LOOK))
     await problem(line, TerminalCode.SIGNATURE_REFUSED)
@@ -121,8 +119,7 @@ async def test_a_signed_scenario_is_done_once(side: FarSide, begin: Begin, hand:
     """Sent again, in the same session, it costs the connection; what is of another session does, too."""
     hand.put()
     await begin(**SIGNED)
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     await line.start(Mode.PINLESS)
     card = SigningCard(line, SESSION)
     await line.card(present=True)
@@ -139,8 +136,7 @@ async def test_the_announced_key_is_taken_only_where_none_is_pinned(
     """Without a pinned key the appliance's word counts, and without that there is no connection."""
     hand.put()
     running = await begin(require_signed=True)
-    line = await side.line()
-    await line.welcome()
+    line = await side.welcomed()
     assert await line.closed() == CloseCode.SIGNING_OFF
     assert (await running.away()).code == "terminal_signature_refused"
     line = await side.line()
