@@ -32,6 +32,8 @@ _MOST_HEADERS: Final = 64
 _LINGERING_SECONDS: Final = 2.0
 _LEAST_EACH: Final = 16
 _LOOKED_AT_ONCE: Final = 32
+_HEARD_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.02
 """Connections that are looked at, each for a fraction of a millisecond, before anything else has its turn."""
 
 
@@ -109,7 +111,7 @@ def _shown(transport: asyncio.BaseTransport | None) -> bytes | None:
 class Connection(web.RequestHandler):
     """One connection. *credentials* are what it says of who is at its other end."""
 
-    __slots__ = ("_door", "_head_timer", "_is_inside", "_write_timer", "credentials")
+    __slots__ = ("_door", "_has_asked", "_head_timer", "_is_inside", "_write_timer", "credentials")
 
     def __init__(self, server: web.Server, door: Door, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -127,6 +129,7 @@ class Connection(web.RequestHandler):
         self.credentials: peers.Credentials | None = None
         self._door = door
         self._is_inside = False
+        self._has_asked = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._request_handler = self._handled
@@ -207,6 +210,7 @@ class Connection(web.RequestHandler):
 
     async def _handled(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*; what aiohttp refuses before any middleware sees it becomes a problem, too."""
+        self._has_asked = True
         server = self._manager
         if server is None:
             raise ConnectionError("the connection is lost")
@@ -219,6 +223,11 @@ class Connection(web.RequestHandler):
     def certificate(self) -> bytes | None:
         """What was shown over TLS, None on another kind of connection, or where it is lost."""
         return _shown(self.transport)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was let in, and has asked nothing yet."""
+        return self._is_inside and not self._has_asked
 
     @property
     def is_request(self) -> bool:
@@ -297,6 +306,17 @@ class Runner(web.AppRunner):
                 await asyncio.sleep(0)
         if count:
             _LOG.info("connections ended cause=%s count=%d", cause, count)
+
+    async def cleanup(self) -> None:
+        """Listen no more, and end when who is under way has an answer; who has just come in gets the time to ask."""
+        for site in self.sites:
+            await site.stop()
+        server, deadline = self.server, asyncio.get_running_loop().time() + _HEARD_SECONDS
+        while server is not None and asyncio.get_running_loop().time() < deadline:
+            if not any(isinstance(one, Connection) and one.is_silent for one in server.connections):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        await super().cleanup()
 
     async def _make_server(self) -> web.Server:
         return _Server(await super()._make_server(), self.door)

@@ -141,15 +141,18 @@ class EmergencyWindows:
         proposing = asyncio.create_task(self.emergency.propose(proposal), name="emergency-proposal")
         if key is not None:
             self.repeats.remember(peer, key, order, proposing)
-            proposing.add_done_callback(lambda task: self._proposed(peer, key, task))
+        proposing.add_done_callback(lambda task: self._proposed(peer, key, task))
         return proposing
 
-    def _proposed(self, peer: str, key: str, task: "asyncio.Task[Window]") -> None:
-        if task.cancelled() or task.exception() is not None:
+    def _proposed(self, peer: str, key: str | None, task: "asyncio.Task[Window]") -> None:
+        # Why it failed is looked at here, too: nobody may be waiting for it any more.
+        has_failed = task.cancelled() or task.exception() is not None
+        if key is None:
+            return
+        if has_failed:
             self.repeats.forget(peer, key)
         else:
-            loop = asyncio.get_running_loop()
-            loop.call_later(_KEY_SECONDS, self.repeats.forget, peer, key)
+            asyncio.get_running_loop().call_later(_KEY_SECONDS, self.repeats.forget, peer, key)
 
 
 def _require_going_on(request: web.Request) -> None:

@@ -116,7 +116,7 @@ def test_two_clocks_that_differ_are_told(opened: Open) -> None:
 
 def test_what_goes_on_is_shown_and_then_counted(gateway: Gateway, here: Console) -> None:
     """Desk, check and step while it lasts; then one cancelled more, in the sentence and in the table beside the chart."""
-    before = ended(here, "cancelled")
+    before = counted(gateway, "cancelled")
     with gateway.waiting() as identity:
         row = here.page.locator("#live tbody tr")
         expect(row).to_contain_text(DESK)
@@ -124,19 +124,23 @@ def test_what_goes_on_is_shown_and_then_counted(gateway: Gateway, here: Console)
             expect(row).to_contain_text(said(key))
         assert identity not in here.page.content()
     expect(here.page.locator("#live")).to_contain_text(said("console-live-none"))
-    here.page.wait_for_function(
-        "before => Number(document.querySelector('#rate').dataset.cancelled) > before", arg=before
-    )
-    assert ended(here, "cancelled") == before + 1
+    tabulated(here, "cancelled", before + 1)
 
 
-def ended(here: Console, how: str) -> int:
-    """Return how many have ended so, by the table beside the chart."""
-    if here.page.locator("#rate").count() == 0:
-        return 0
+def counted(gateway: Gateway, how: str) -> int:
+    """Return how many have ended so, as the appliance counts."""
+    day = gateway.clinic.asked("GET", "/v1/day", as_peer=OPERATOR)
+    return sum(one[how] for one in day["stretches"])
+
+
+def tabulated(here: Console, how: str, number: int) -> None:
+    """Wait until so many have ended so, by the table beside the chart."""
     column = 1 + ["authenticated", "refused", "cancelled"].index(how)
-    rows = here.page.locator("#rate-figures tbody tr").all()
-    return sum(int(row.locator("th, td").nth(column).text_content() or "") for row in rows)
+    here.page.wait_for_function(
+        """([column, number]) => number === [...document.querySelectorAll("#rate-figures tbody tr")]
+            .reduce((sum, row) => sum + Number(row.children[column].textContent), 0)""",
+        arg=[column, number],
+    )
 
 
 def test_refusals_are_told_by_cause_with_what_to_do(gateway: Gateway, here: Console) -> None:
@@ -167,18 +171,18 @@ def test_the_day_is_drawn_and_told(gateway: Gateway, here: Console) -> None:
     """Bars and points for what has ended, the same in a sentence and in a table that a keyboard reaches."""
     with gateway.clinic.card():
         assert gateway.authenticate() == "authenticated"
-    rate, latency = here.page.locator("#rate"), here.page.locator("#latency")
-    rate.wait_for()
-    assert rate.locator("rect.authenticated").count() >= 1
-    assert latency.locator("circle.median").count() == latency.locator("path.slow").count() >= 1
-    done = ended(here, "authenticated")
+    done = counted(gateway, "authenticated")
     assert done >= 1
-    expect(rate.locator("#rate-told")).to_contain_text(f"Authenticated {done},")
-    assert rate.get_by_role("img").get_attribute("aria-labelledby") == "rate-told"
+    tabulated(here, "authenticated", done)
+    expect(here.page.locator("#rate-told")).to_contain_text(f"Authenticated {done},")
+    for mark in ("#rate rect.authenticated", "#latency circle.median", "#latency path.slow"):
+        expect(here.page.locator(mark)).not_to_have_count(0)
+    expect(here.page.locator("#rate").get_by_role("img")).to_have_attribute("aria-labelledby", "rate-told")
     here.page.locator("#rate-summary").focus()
-    here.page.keyboard.press("Space")
+    here.page.keyboard.press("Enter")
+    expect(here.page.locator("#rate-figures")).to_have_attribute("open", "")
     here.page.keyboard.press("Tab")
-    assert here.page.evaluate("document.activeElement.id") == "rate-scroll"
+    expect(here.page.locator("#rate-scroll")).to_be_focused()
     here.require_accessible()
 
 
@@ -204,14 +208,14 @@ def test_without_an_answer_nothing_old_is_shown(gateway: Gateway, here: Console)
         here.page.locator("#lost p").first.wait_for()
         expect(here.page.locator("#lost")).to_contain_text(said("console-what-to-do"))
         expect(here.page.locator(".connection p")).to_have_text(said("page-connection-lost"))
-        assert not here.page.locator("#known").is_visible()
+        expect(here.page.locator("#known")).to_be_hidden()
         assert "hsm" not in here.page.locator("#known").inner_html().lower()
-        assert here.page.locator("#as-of").text_content() == ""
+        expect(here.page.locator("#as-of")).to_have_text("")
     finally:
         gateway.clinic.daemon.process.send_signal(signal.SIGCONT)
     here.until("ok", "hsm")
     expect(here.page.locator(".connection p")).to_have_count(0)
-    assert here.page.locator("#lost").is_hidden()
+    expect(here.page.locator("#lost")).to_be_hidden()
 
 
 def test_who_is_no_operator_any_more_sees_nothing(
@@ -227,7 +231,7 @@ def test_who_is_no_operator_any_more_sees_nothing(
     ):
         daemon.reload()
         expect(here.page.locator("#lost")).to_contain_text("access_denied")
-        assert not here.page.locator("#known").is_visible()
+        expect(here.page.locator("#known")).to_be_hidden()
     daemon.reload()
     here.until("ok", "hsm")
 

@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from appliance.cli.emergency import emergency
+from appliance.config import load
+from appliance.ledger import place as ledger_place
+from appliance.ledger.entries import Entry, WindowClosed, WindowConfirmed, WindowProposed, decode
+from appliance.ledger.store import stored_entries
 from tests.browser.clinic import OPERATOR, RECEPTION, SECOND_OPERATOR, Clinic
+from tests.cli import house as cli_house
 from tests.cli.conftest import Finished, run
 from tests.daemon.process import SECONDS, Site, started
 from tests.daemon.tls import client_context
@@ -63,16 +70,12 @@ def windows(site: Site) -> list[dict[str, Any]]:
     return found
 
 
-def entries(site: Site, window: str) -> list[tuple[str, str | None]]:
-    """Return what the ledger has of *window*: each entry's kind, and how it was closed."""
-    finished = run("ledger", "--config", str(site.file), "export", **site.environment())
-    assert finished.returncode == 0, finished.stderr
+def entries(site: Site, window: str) -> list[Entry]:
+    """Return what the ledger has of *window*."""
     index = int(window.removeprefix("w-"))
-    return [
-        (entry["kind"], entry.get("cause"))
-        for entry in map(json.loads, finished.stdout.splitlines())
-        if index in (entry.get("window"), entry["index"])
-    ]
+    with ledger_place.store(load(site.file)).reading() as reader:
+        found = [(at, decode(content)) for at, content in stored_entries(reader, 0, reader.head().size)]
+    return [entry for at, entry in found if index in (getattr(entry, "window", None), at)]
 
 
 def verified(site: Site) -> str:
@@ -147,7 +150,9 @@ def test_a_reload_leaves_windows_and_ends_what_is_not_permitted(clinic: Clinic) 
             assert windows(site) == []
     clinic.daemon.reload()
     for one in (window, short):
-        assert entries(site, one)[-1] == ("window_closed", "policy")
+        closed = entries(site, one)[-1]
+        assert isinstance(closed, WindowClosed)
+        assert closed.cause == "policy"
 
 
 def test_the_command_does_it_all(clinic: Clinic) -> None:
@@ -177,6 +182,26 @@ def test_the_command_does_it_all(clinic: Clinic) -> None:
     assert (reception.returncode, "[access_denied]" in reception.stderr) == (1, True)
 
 
+def test_one_operator_is_at_the_machine(clinic: Clinic) -> None:
+    """Known by the account, at the local socket; the other one confirms over the network. A reception's account may nothing."""
+    site = clinic.site
+    here = ("emergency", "--config", str(site.file), "--language", "en")
+    proposal = ("propose", "--reason", "unconscious", "--hours", "1")
+    denied = run(*here, *proposal, **site.environment())
+    assert (denied.returncode, "[access_denied]" in denied.stderr) == (1, True)
+    with site.changed((cli_house.RECEPTION, cli_house.OPERATOR)):
+        clinic.daemon.reload()
+        proposed = run(*here, *proposal, **site.environment())
+        assert proposed.returncode == 0, proposed.stderr
+        window = proposed.stdout.split()[0]
+        confirmed = commanded(clinic, SECOND_OPERATOR, "--language", "en", "confirm", window)
+        assert "OPEN" in confirmed.stdout, confirmed.stderr
+        assert window in run(*here, **site.environment()).stdout
+    # Who has proposed it is no operator any more.
+    clinic.daemon.reload()
+    assert windows(site) == []
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -191,8 +216,8 @@ def test_the_command_does_it_all(clinic: Clinic) -> None:
 )
 def test_what_the_command_does_not_understand(words: tuple[str, ...], tmp_path: Path) -> None:
     """Nothing is asked of the appliance where what is wanted is not clear: status 2."""
-    finished = run("emergency", "--socket", str(tmp_path / "none.sock"), *words)
-    assert finished.returncode == 2, finished.stderr
+    finished = CliRunner().invoke(emergency, ["--socket", str(tmp_path / "none.sock"), *words])
+    assert finished.exit_code == 2, finished.output
 
 
 def test_a_restart_ends_windows(clinic: Clinic) -> None:
@@ -209,9 +234,9 @@ def test_a_restart_ends_windows(clinic: Clinic) -> None:
         assert windows(site) == []
         assert asked(site, RECEPTION, "POST", "/v1/authentications", NOBODY)[1]["code"] == "emergency_closed"
     for window in (in_order, crashed):
-        assert entries(site, window) == [
-            ("window_proposed", None),
-            ("window_confirmed", None),
-            ("window_closed", "interrupted"),
-        ]
+        proposed, confirmed, closed = entries(site, window)
+        assert isinstance(proposed, WindowProposed)
+        assert isinstance(confirmed, WindowConfirmed)
+        assert isinstance(closed, WindowClosed)
+        assert (proposed.by, confirmed.by, closed.cause) == (OPERATOR, SECOND_OPERATOR, "interrupted")
     assert "0 unfinished" in verified(site)

@@ -24,8 +24,8 @@ _SECONDS: Final = 90.0
 _INTERVAL: Final = 1
 """Seconds between two scrapes, and two evaluations."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_HURRY, _GREAT_HURRY = 60, 600
-_SHORTEST_RANGE, _SHORTEST_AGE = 5, 4
+_FOR, _AGE, _RANGE = 600, 60, 20
+_SHORTEST_AGE: Final = 4
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
 _AGED: Final = re.compile(r"(time\(\) - (?:\([^)]*\)|\S+) > )([0-9]+)")
 """How long ago something of the daemon's was, and what is too long."""
@@ -37,17 +37,17 @@ def hurried(rules: dict[str, Any]) -> dict[str, Any]:
     """
     Return *rules* with shorter times, and otherwise as they are.
 
-    Ranges and ages are a 60th: there are 15 scrapes in 15 seconds here and not one, and the daemon proves its keys that
-    much more often. None is too short for some scrapes, or for a poll and a scrape on a busy machine. What has to hold
-    for long, so that it is no accident, holds for a 600th of it: there are no accidents here. How long a certificate or
-    a list still lasts is no age, and stays.
+    Ages are a 60th, as the daemon proves its keys that much more often here; none is too short for a poll and a scrape on
+    a busy machine. A range is a 20th, in which there are as many scrapes as in the whole one, or nearly, and in which
+    somebody who is slow can be refused often enough. What has to hold for long, so that it is no accident, holds for
+    a 600th of it: there are no accidents here. How long a certificate or a list still lasts is no age, and stays.
     """
     for group in rules["groups"]:
         group["interval"] = f"{_INTERVAL}s"
         for rule in group["rules"]:
             rule["expr"] = _AGED.sub(_shorter_age, _DURATION.sub(_shorter_range, rule["expr"]))
             if "for" in rule:
-                rule["for"] = f"{_seconds(rule['for']) * 1000 // _GREAT_HURRY}ms"
+                rule["for"] = f"{_seconds(rule['for']) * 1000 // _FOR}ms"
     return rules
 
 
@@ -60,11 +60,11 @@ def _seconds(duration: str) -> int:
 def _shorter_range(matched: re.Match[str]) -> str:
     if matched.string[matched.start() - 1] != "[":
         return matched[0]
-    return f"{max(_seconds(matched[0]) // _HURRY, _SHORTEST_RANGE)}s"
+    return f"{_seconds(matched[0]) // _RANGE}s"
 
 
 def _shorter_age(matched: re.Match[str]) -> str:
-    return f"{matched[1]}{max(int(matched[2]) // _HURRY, _SHORTEST_AGE)}"
+    return f"{matched[1]}{max(int(matched[2]) // _AGE, _SHORTEST_AGE)}"
 
 
 @contextlib.contextmanager

@@ -199,6 +199,8 @@ async def test_an_hsm_that_is_gone_and_a_reader_too(ward: Ward, watch: Watching)
         with ward.card():
             await watch.fires("JpkiNoHsm")
             await watch.fires("JpkiHsmDown", hsm="hsm-1")
+            for _ in range(5):
+                await ask()
             await watch.fires("JpkiAuthenticationsFail", ask)
         ward.site.pcscd.stop()
         await watch.fires("JpkiReaderDown", reader=LOCAL)

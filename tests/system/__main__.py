@@ -24,6 +24,7 @@ from tests.system.site import Site
 def earlier(package: Path, folder: Path) -> Path:
     """Return *package* again, as a lower version."""
     tree = folder / "tree"
+    folder.mkdir(parents=True)
     subprocess.run(("dpkg-deb", "--raw-extract", str(package), str(tree)), check=True)
     control = tree / "DEBIAN" / "control"
     lines = [

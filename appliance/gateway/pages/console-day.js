@@ -63,8 +63,14 @@ function chart(id, title, told, about, drawing, columns, rows) {
   );
 }
 
-export function day({ now, since, stretches, stretch_seconds: seconds }) {
-  const end = (Math.floor(now / seconds) + 1) * seconds;
+// When the stretch ends that goes on now: until then, nothing moves.
+export function endOf({ now, stretch_seconds: seconds }) {
+  return (Math.floor(now / seconds) + 1) * seconds;
+}
+
+export function day(told) {
+  const { since, stretches, stretch_seconds: seconds } = told;
+  const end = endOf(told);
   const span = { begin: end - DAY, end };
   const about = since > span.begin ? [make("p", { text: "console-day-since", values: { time: time(since) } })] : [];
   if (stretches.length === 0) {
@@ -91,9 +97,7 @@ function rate(span, stretches, seconds) {
   ]);
   const told = text("console-rate-told", values);
   const drawing = bars("rate-told", span, stretches, seconds);
-  const made = chart("rate", "console-rate", told, "console-rate-up", drawing, RATE, rows.reverse());
-  made.dataset.cancelled = sum("cancelled");
-  return made;
+  return chart("rate", "console-rate", told, "console-rate-up", drawing, RATE, rows.reverse());
 }
 
 function latency(span, timed, seconds) {

@@ -2,7 +2,7 @@
 
 import { ask, pause, Refused } from "./asking.js";
 import { parts, place as placeParts, situation, summary } from "./console-parts.js";
-import { day, refusals } from "./console-day.js";
+import { day, endOf, refusals } from "./console-day.js";
 import { Emergency, windows } from "./console-emergency.js";
 import { live } from "./console-live.js";
 import { draw, forget, paragraph, time } from "./console-words.js";
@@ -57,7 +57,7 @@ function present() {
   }
   if (dayOf !== null) {
     draw(place("refusals"), dayOf.refusals, () => refusals(dayOf.refusals));
-    draw(place("day"), [dayOf.now, dayOf.stretches], () => day(dayOf));
+    draw(place("day"), [endOf(dayOf), dayOf.stretches], () => day(dayOf));
   }
 }
 

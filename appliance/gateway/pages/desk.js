@@ -4,7 +4,7 @@
 //
 // What is known of a visit is in memory alone, and goes with it.
 
-import { Refused, ask, persist } from "./asking.js";
+import { Refused, ask, pause, persist } from "./asking.js";
 import { choose } from "./desk-choice.js";
 import { confirm } from "./desk-confirmation.js";
 import { compare, forget } from "./desk-front.js";
@@ -18,6 +18,7 @@ import { offerLanguages, speak } from "./texts.js";
 const PLACE = document.querySelector("main");
 const PATH = "/v1/authentications";
 const ENTRIES_SECONDS = 120;
+const SECONDS_TO_SPEAK = 5;
 const LETTERS = "23456789abcdefghjkmnpqrstuvwxyz";
 // What lasts from one visit to the next: which desk this is, and who compares here.
 const here = { desk: null, operator: null };
@@ -156,8 +157,19 @@ window.addEventListener("pageshow", (event) => {
     location.reload();
   }
 });
+// Without its texts there is nothing that a page could say.
+async function spoken() {
+  for (;;) {
+    try {
+      return await persist(() => speak(), connection);
+    } catch {
+      await pause(SECONDS_TO_SPEAK);
+    }
+  }
+}
+
 offerLanguages();
-await persist(() => speak(), connection);
+await spoken();
 for (;;) {
   try {
     await visit();

@@ -22,7 +22,7 @@ export function language() {
 // The text under a key. A value may be a function, which is asked in every language anew.
 export function text(key, values = {}) {
   const value = (name) => (typeof values[name] === "function" ? values[name]() : values[name]);
-  const words = known.texts[key] ?? key;
+  const words = known.texts[key] ?? "";
   return words.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(value(name)) : whole));
 }
 
