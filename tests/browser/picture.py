@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 LARGEST: Final = 80_000
 """Bytes."""
-_COLOURS: Final = (64, 32, 16)
+_COLOURS: Final = (256, 128, 64, 32, 16)
 _MARGIN: Final = 16
 
 

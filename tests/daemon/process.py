@@ -31,7 +31,7 @@ UNPRIVILEGED: tuple[str, ...] = (
 """The daemon refuses root. Where tests run as root, it gets another account in a user namespace, without any privilege."""
 ACCOUNT = pwd.getpwuid(NOBODY if UNPRIVILEGED else os.geteuid()).pw_name
 """Under which the daemon sees itself, and this process."""
-SECONDS = 30.0
+SECONDS = 60.0
 ORDER = {"desk": "desk-1", "mode": "pinless", "identity_check": {"method": "face", "device": "kiosk-1"}}
 
 

@@ -51,7 +51,7 @@ def shell(typed: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def until(happened: Callable[[], bool], what: str, *processes: subprocess.Popen[bytes]) -> None:
     """Wait until something has *happened*."""
-    deadline = time.monotonic() + 6 * SECONDS
+    deadline = time.monotonic() + 3 * SECONDS
     while not happened():
         assert all(process.poll() is None for process in processes), what
         assert time.monotonic() < deadline, what

@@ -153,7 +153,7 @@ async def test_a_bad_configuration_changes_nothing(daemon: Daemon) -> None:
     with site.card():
         async with session(site) as client:
             for change in (
-                ('\nrole = "reception"', '\nrole = "king"'),
+                ('alias = "operator-1"\nrole = "operator"', 'alias = "operator-1"\nrole = "king"'),
                 (' = "pseudonym.key"', ' = "nowhere.key"'),
             ):
                 with site.changed(change):

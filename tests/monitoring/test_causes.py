@@ -162,10 +162,10 @@ async def test_an_hsm_that_is_too_busy_or_hangs(ward: Ward, watch: Watching) -> 
 
         await watch.fires("JpkiHsmSlow", ask)
         await watch.fires("JpkiHsmQueueing", ask)
+    ward.rules.lift(Function.SIGN)
     with ward.silent_pcscd():
-        ward.rules.set(Function.SIGN, Action.HANG)
-        await watch.fires("JpkiHsmCanaryOld")
-        ward.rules.lift(Function.SIGN)
+        with ward.hsm(Function.SIGN, Action.HANG):
+            await watch.fires("JpkiHsmCanaryOld")
         await watch.fires("JpkiPcscStuck")
     await watch.silent("JpkiHsmCanaryOld", "JpkiPcscStuck")
 
@@ -181,10 +181,9 @@ async def test_an_hsm_that_breaks_again_and_again(ward: Ward, watch: Watching) -
     await watch.fires("JpkiHsmUnsteady", fail)
     ward.rules.lift(Function.SIGN_INIT)
     await ward.workers_ready()
-    ward.rules.set(Function.LOGIN, Action.HANG)
-    await ward.lose_workers(1)
-    await watch.fires("JpkiHsmWorkersMissing")
-    ward.rules.lift(Function.LOGIN)
+    with ward.hsm(Function.LOGIN, Action.HANG):
+        await ward.lose_workers(1)
+        await watch.fires("JpkiHsmWorkersMissing")
     await watch.silent("JpkiHsmWorkersMissing")
 
 
@@ -239,9 +238,11 @@ async def test_a_daemon_that_is_killed_again_and_again(ward: Ward, watch: Watchi
         ward.kill()
         await watch.fires("JpkiDown")
         ward.start()
+        await watch.holds("up == 1")
 
-    await kill()
-    await watch.fires("JpkiRestarts", kill)
+    while not await watch.results("changes(process_start_time_seconds[3m]) > 2"):
+        await kill()
+    await watch.fires("JpkiRestarts")
 
 
 async def test_a_pin_that_was_changed(ward: Ward, watch: Watching) -> None:

@@ -49,7 +49,7 @@ from tests.daemon.tls import client_context
 from tests.eligibility.fhir_service import certify
 from tests.monitoring.machine import Machine
 from tests.monitoring.prometheus import prometheus
-from tests.shim.rules import Rules, compiled
+from tests.shim.rules import Action, Function, Rules, compiled
 
 LOCAL, REMOTE = "desk-1", "ward-1.reader-1"
 _WORKERS: Final = 2
@@ -186,16 +186,26 @@ class Ward:
         shutil.rmtree(tokens)
         kept.rename(tokens)
 
+    @contextlib.contextmanager
+    def hsm(self, function: Function, action: Action, value: int = 0) -> Iterator[None]:
+        """Have the HSM's module do *action* with calls of *function* for the length of a block."""
+        self.rules.set(function, action, value)
+        try:
+            yield
+        finally:
+            self.rules.lift(function)
+
     async def workers_ready(self) -> None:
         """Wait until both workers are there and none is logging in: only then may the token or they be touched."""
         wanted = re.compile(
             r'^jpki_hsm_workers\{hsm="hsm-1",state="(?:ready|busy)"\} ([0-9.]+)$', re.MULTILINE
         )
-        async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
+        async with asyncio.timeout(3 * SECONDS), aiohttp.ClientSession() as client:
             while True:
                 async with client.get(f"http://{self.target}/metrics") as answer:
                     found = wanted.findall(await answer.text())
-                if sum(map(float, found)) == _WORKERS:
+                # One that was given up may not have ended yet.
+                if sum(map(float, found)) == len(self.workers) == _WORKERS:
                     return
                 await asyncio.sleep(0.1)
 

@@ -132,7 +132,8 @@ class Site:
             self.edit(CONFIGURATION, r'\nalias = "desk-1"', '\nalias = "desk-1"\nface_device = "kiosk-1"')
         self.edit(CONFIGURATION, r"\Z", _NEWER_PEERS)
         self.machine.run("useradd", "--groups", "jpki-handover", CLERK)
-        self.reload()
+        # What a reader is for counts from the next start on.
+        self.machine.run("systemctl", "restart", SERVICE)
 
     def edit(self, path: str, what: str, instead: str) -> None:
         """Replace *what* (a pattern) by *instead* in a file."""

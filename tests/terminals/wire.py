@@ -72,7 +72,7 @@ class Wire:
 
     async def hear(self, kind: type[T]) -> T:
         """Return the next message, which is of this *kind*."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             received = await self.socket.receive()
         assert received.type is WSMsgType.TEXT, (received, self.socket.close_code)
         self.transcript.append(f"A {received.data}")
@@ -82,7 +82,7 @@ class Wire:
 
     async def closed(self) -> int | None:
         """Return the code that the connection was closed with; what is said before is passed over."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 received = await self.socket.receive()
                 if received.type is not WSMsgType.TEXT:
@@ -134,7 +134,7 @@ class Served:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the event loop turn until *condition* holds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
                 await asyncio.sleep(0.001)
 
