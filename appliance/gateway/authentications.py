@@ -19,7 +19,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Annotated, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -28,10 +28,7 @@ from msgspec import UNSET, UnsetType
 from appliance.authentication import (
     Authentication,
     Card,
-    CheckMethod,
     Compare,
-    IdentityCheck,
-    Receiver,
     Request,
 )
 from appliance.card.jpki import Mode
@@ -50,12 +47,13 @@ from appliance.errors import (
 )
 from appliance.gateway import checks, events, idempotency, request_id
 from appliance.gateway.checks import Check
-from appliance.gateway.comparison import Fronts, Printed
+from appliance.gateway.comparison import Fronts
 from appliance.gateway.desks import Desks, DeskState, Purpose, Work
 from appliance.gateway.eligibility import Eligibility, EligibilityView, eligibility_view, inquire
 from appliance.gateway.http import get, json_response, language_of, no_query, read_json
 from appliance.gateway.idempotency import Repeats
 from appliance.gateway.jobs import Asked, Job, Jobs, Phase, Result, State, Tell, Then, phase
+from appliance.gateway.order import Decision, Order
 from appliance.gateway.peers import Peer
 from appliance.gateway.problems import Problem, is_for_another_node, problem
 from appliance.gateway.services import PEER, SERVICES
@@ -72,11 +70,6 @@ _WAIT: Final = re.compile(r"[0-9]{1,2}")
 _PREFER: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(?P<seconds>[0-9]{1,9})\s*(?:$|[,;])", re.IGNORECASE)
 """`wait` among the preferences (RFC 7240 §4.3)."""
 
-Alias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
-"""Of a device or an operator, as the ledger takes it."""
-DeskName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(?:\.[a-z0-9][a-z0-9-]{0,31})?\Z")]
-CallersNonce = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,128}\Z")]
-
 
 class Authenticate(Protocol):
     """Who authenticates (`authentication.Authenticator.authenticate`)."""
@@ -89,76 +82,6 @@ class Authenticate(Protocol):
 
         *answered* is told when the card is done with; *compare* is how the staff compare it with its holder.
         """
-
-
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all parts of a body have in common."""
-
-
-class FaceCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="face"):
-    """A device has compared the holder's face with the card."""
-
-    device: Alias
-
-
-class VisualCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="visual"):
-    """An operator has compared the holder with the card's photo."""
-
-    operator: Alias
-
-
-class EmergencyCheck(_Body, frozen=True, kw_only=True, tag_field="method", tag="none_emergency"):
-    """Nobody could compare anything: a window is open for that. Which one it is, the appliance knows."""
-
-
-class Order(_Body, frozen=True, kw_only=True):
-    """What is asked for. Nothing in it is without effect: what would be is refused."""
-
-    desk: DeskName
-    mode: Mode
-    identity_check: FaceCheck | VisualCheck | EmergencyCheck | None = None
-    front: Printed | None = None
-    nonce: CallersNonce | None = None
-    last_pin_try: bool = False
-    evidence: bool = False
-    eligibility: bool = False
-
-    def __post_init__(self) -> None:
-        if self.mode is Mode.PIN and self.identity_check is not None:
-            raise ValueError("with the mode 'pin' the PIN is the identity check")
-        if self.mode is Mode.PINLESS and self.last_pin_try:
-            raise ValueError("without a PIN there is no last try of it")
-        if self.front is not None and not isinstance(self.identity_check, VisualCheck):
-            raise ValueError("only a visual check reads the front")
-
-    def request(self, audience: str, emergency: Emergency | None = None) -> Request:
-        """
-        Return what is to be authenticated for *audience*; *emergency* has the windows that are open.
-
-        Raises IdentityCheckMissing and EmergencyClosed.
-        """
-        check: IdentityCheck | None = None
-        match self.identity_check:
-            case FaceCheck(device=device):
-                check = IdentityCheck(CheckMethod.FACE, device)
-            case VisualCheck(operator=operator):
-                check = IdentityCheck(CheckMethod.VISUAL, operator)
-            case EmergencyCheck():
-                if emergency is None:
-                    raise EmergencyClosed("no emergency window is ever open here")
-                check = emergency.check(self.desk)
-            case None:
-                pass
-        receiver = Receiver(audience, self.nonce)
-        request = Request(self.mode, self.desk, check, self.last_pin_try, receiver)
-        request.require_identity_check()
-        return request
-
-
-class Decision(_Body, frozen=True, kw_only=True):
-    """What somebody says who has compared the front with the person."""
-
-    same_person: bool
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

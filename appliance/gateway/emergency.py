@@ -21,9 +21,9 @@ from aiohttp import web
 from appliance.emergency import Emergency, Proposal, Reason, Window
 from appliance.errors import DeskUnknown, GatewayDraining
 from appliance.gateway import idempotency
-from appliance.gateway.authentications import DeskName
 from appliance.gateway.http import get, json_response, no_query, read_json
 from appliance.gateway.idempotency import Repeats
+from appliance.gateway.order import DeskName
 from appliance.gateway.services import PEER, SERVICES
 
 PATH: Final = "/v1/emergency-windows"

@@ -19,10 +19,10 @@ from appliance.card.verification_number import VerificationNumber
 from appliance.errors import AccessDenied, ConfigInvalid, GatewayDraining
 from appliance.front_reading import FrontReader
 from appliance.gateway.aside import Aside
-from appliance.gateway.authentications import DeskName
 from appliance.gateway.desks import Desks, Purpose, Stage, Work
 from appliance.gateway.http import json_response, no_query, read_json
 from appliance.gateway.jobs import Jobs
+from appliance.gateway.order import DeskName
 from appliance.gateway.picture import to_png
 from appliance.gateway.services import PEER, SERVICES
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from appliance.errors import DeskUnknown, HsmUnavailable, RequestMalformed
 from appliance.gateway import token as tokens
-from appliance.gateway.authentications import Order
 from appliance.gateway.http import parse_json
 from appliance.gateway.jobs import Jobs
 from appliance.gateway.keys import PublishedKeys
+from appliance.gateway.order import Order
 from appliance.ledger.entries import Finished
 from appliance.simulator.card_data import CardData
 from appliance.simulator.faults import Removed, WrongSignature

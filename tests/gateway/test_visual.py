@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from appliance.errors import DecisionLate, DecisionNotAwaited, HolderNotMatched, ResourceAbsent
-from appliance.gateway.authentications import Order
 from appliance.gateway.comparison import Comparison, FrontView
 from appliance.gateway.http import parse_json
+from appliance.gateway.order import Order
 from appliance.policy import Policy
 from appliance.simulator.card_data import CardData
 from appliance.simulator.faults import WrongFrontSignature
