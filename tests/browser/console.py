@@ -1,23 +1,20 @@
 """The console in a browser, and a gateway whose parts fail one by one."""
 
 import contextlib
-import http.client
-import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from playwright.sync_api import Locator, Page
 
 from tests.browser.axe import require_accessible
 from tests.browser.chromium import Window
-from tests.browser.clinic import DESK, RECEPTION, Clinic
+from tests.browser.clinic import DESK, Clinic
 from tests.daemon.process import ORDER, SECONDS
-from tests.daemon.tls import client_context
 from tests.monitoring.machine import Machine
 
 YEAR: Final = timedelta(days=365)
@@ -92,35 +89,20 @@ class Gateway:
 
     # --- who asks --------------------------------------------------------------------------------------------
 
-    def reception(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  # whatever the answer is
-        """Return what the appliance answers to a reception that is no browser."""
-        connection = http.client.HTTPSConnection(
-            "localhost",
-            self.clinic.site.port,
-            context=client_context(self.clinic.site, RECEPTION),
-            timeout=SECONDS,
-        )
-        try:
-            headers = {} if body is None else {"Content-Type": "application/json"}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            return json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-
     def authenticate(self) -> str:
         """Have somebody authenticated; return how that ended."""
-        job = self.reception("POST", "/v1/authentications?wait=30", ORDER)
+        job = self.clinic.asked("POST", "/v1/authentications?wait=30", ORDER)
         is_done = job.get("state") == "authenticated"
         return str(job["state"] if is_done else job.get("problem", job)["code"])
 
     @contextlib.contextmanager
     def waiting(self, desk: str = DESK) -> Iterator[str]:
         """Have somebody wait for a card at *desk* for the length of a block; give the authentication's id."""
-        job = self.reception("POST", "/v1/authentications", {**ORDER, "desk": desk})
+        job = self.clinic.asked("POST", "/v1/authentications", {**ORDER, "desk": desk})
         try:
             yield job["id"]
         finally:
-            self.reception("DELETE", f"/v1/authentications/{job['id']}")
+            self.clinic.asked("DELETE", f"/v1/authentications/{job['id']}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def test_what_is_told_leads_to_nobody(gateway: Gateway, here: Console) -> None:
     """Neither an authentication's id or token, nor its holder's pseudonym, is in anything the console gets or shows."""
     order = {"desk": DESK, "mode": "pinless", "identity_check": {"method": "face", "device": "kiosk-1"}}
     with gateway.clinic.card():
-        job: dict[str, Any] = gateway.reception("POST", "/v1/authentications?wait=30", order)
+        job: dict[str, Any] = gateway.clinic.asked("POST", "/v1/authentications?wait=30", order)
     assert job["state"] == "authenticated"
     answers = [
         json.dumps(gateway.clinic.asked("GET", path, as_peer=OPERATOR))

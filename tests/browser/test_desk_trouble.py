@@ -54,7 +54,7 @@ def test_wrong_numbers_leave_tries_which_are_shown(clinic: Clinic, opened: Open)
 
 
 def test_what_was_typed_is_forgotten_while_nobody_sits_there(clinic: Clinic, opened: Open) -> None:
-    """Two minutes after a refusal the form is empty again; until then it is not."""
+    """Two minutes after a refusal the form is empty again, also where the clerk goes on from it."""
     window = opened(RECEPTION)
     window.page.clock.install()
     desk = DeskPage(window).open()

@@ -31,6 +31,8 @@ SCRIPTS: Final = sorted(name for name in files() if name.endswith(".js"))
 DOCUMENTS: Final = sorted(name for name in files() if name.endswith(".html"))
 STORY: Final = {key for key in catalogue().story if key.startswith(texts.SHARED)}
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+IN_BRACKETS: Final = re.compile(r"\([^)]*\)")
+"""As the name of an era, as the card writes it."""
 
 
 class Words(HTMLParser):
@@ -122,6 +124,8 @@ def test_each_text_is_in_both_languages_with_the_same_values(key: str) -> None:
     if key in OWN_NAMES:
         return
     assert set(PLACEHOLDER.findall(text.ja)) == set(PLACEHOLDER.findall(text.en))
+    assert JAPANESE.search(text.ja)
+    assert not JAPANESE.search(IN_BRACKETS.sub("", text.en))
     for words in (text.ja, text.en):
         assert words == words.strip()
         assert not re.search(r"\b(?:TODO|FIXME|TBD|XXX)\b|\.\.\.", words)

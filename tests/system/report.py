@@ -67,9 +67,10 @@ class Report:
         parts = machine.run(
             "dpkg-query", "-Wf", "${Package} ${Version}, ", "pcscd", "softhsm2", "polkitd"
         ).out
+        kernel = platform.release().split("-")[0]
         self.subject = (
             f"jpki-appliance {version} (SHA-256 of the package {sha256(package.read_bytes()).hexdigest()[:16]}…) on"
-            f" {', '.join(system.splitlines())}, {parts.rstrip(', ')}, in a container on Linux {platform.release()},"
+            f" {', '.join(system.splitlines())}, {parts.rstrip(', ')}, in a container on Linux {kernel},"
             f" {os.cpu_count()} processors, {datetime.now(UTC):%Y-%m-%d}."
         )
 
