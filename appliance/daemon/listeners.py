@@ -253,7 +253,10 @@ class Front:
         """Shake hands by *context* from now on; end connections that rest on what is none of the *authorities* any more."""
         is_less = authorities.lack(self._authorities)
         self._authorities, door = authorities, self._runner.door
-        door.context, door.authorities = context, authorities if is_less else None
+        door.context = context
+        if is_less or door.authorities is not None:
+            # Also where it was an earlier reload that took somebody away: a handshake may have begun before that one.
+            door.authorities = authorities
         for site in self._sites:
             site.doorstep.context = context
 

@@ -48,5 +48,5 @@ class Authorities:
         except ValueError:
             return False
         return shown.fingerprint(SHA256()) in self.certificates or any(
-            one.subject == shown.issuer and issued_by(one, shown) for one in self.certificates.values()
+            issued_by(one, shown) for one in self.certificates.values()
         )

@@ -32,9 +32,9 @@ _MOST_HEADERS: Final = 64
 _LINGERING_SECONDS: Final = 2.0
 _LEAST_EACH: Final = 16
 _LOOKED_AT_ONCE: Final = 32
+"""Connections that are looked at, each for a fraction of a millisecond, before anything else has its turn."""
 _HEARD_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.02
-"""Connections that are looked at, each for a fraction of a millisecond, before anything else has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Door:
         self.context: ssl.SSLContext | None = None
         """By which whoever comes over the network shakes hands now."""
         self.authorities: Authorities | None = None
-        """Who has to vouch for those whose handshake began before that; None where nothing was taken away from them."""
+        """Who has to vouch for those whose handshake began before that; None where nobody was ever taken away."""
         self._each: Counter[peers.Credentials | None] = Counter()
 
     def enter(self, shown: peers.Credentials | None) -> bool:
@@ -231,8 +231,8 @@ class Connection(web.RequestHandler):
 
     @property
     def is_request(self) -> bool:
-        """Whether it is for requests, and has not become a WebSocket."""
-        return not self._upgraded
+        """Whether it is for requests, and has not become a WebSocket: been made one, not only asked to become one."""
+        return self._payload_parser is None
 
     def end(self) -> None:
         """End at once, whatever is under way."""

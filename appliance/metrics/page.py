@@ -42,7 +42,8 @@ What the appliance tells Prometheus, at `/metrics` of the listener in `[metrics]
 
 Names end with their unit: `_seconds`, `_timestamp_seconds` (Unix time, never "seconds left"), `_total` (counts from the start of the
 process, and from 0 also for what happens seldom). A histogram has the series `_bucket`, `_sum` and `_count`. The values of labels are
-closed sets and aliases from the configuration: never a serial number, a name, a person's code or an address.
+closed sets and aliases from the configuration: never a serial number, a name, a person's code or an address. A value that
+is on no list is counted as `other`.
 
 """
 _TAIL: Final = """

@@ -13,15 +13,13 @@ task and no other, and no timer but the heartbeat's.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
-from appliance.card.apdu import Response
-from appliance.card.dialogue import Exchange
 from appliance.errors import (
     ApplianceError,
     CardAbsent,
@@ -313,9 +311,7 @@ class Relay:
                 connection,
                 session,
                 lambda exchange: progress(Stage.of(exchange)),
-                lambda exchange, answers, times: self._observer.exchanged(
-                    connection.alias, work.mode, _statuses(exchange, answers), times
-                ),
+                lambda answers, times: self._observer.exchanged(connection.alias, work.mode, answers, times),
             )
         except ApplianceError as error:
             connection.finish(session, error)
@@ -396,7 +392,3 @@ class Relay:
 
 def _nothing_before() -> None:
     raise TerminalProtocolViolated("a terminal introduces itself first")
-
-
-def _statuses(exchange: Exchange, answers: Sequence[Response]) -> list[tuple[str, int]]:
-    return [(step.name, answer.status) for step, answer in zip(exchange.steps, answers, strict=False)]

@@ -298,7 +298,7 @@ class Connection:
 
 
 class RemoteCard:
-    """The card of a *session*, for one power-up of it (`authentication.Card`). *telling* is told before each exchange."""
+    """The card of a *session*, for one power-up of it (`authentication.Card`). *telling* is told before each exchange, *told* what came of it."""
 
     __slots__ = ("_connection", "_session", "_telling", "_told")
 
@@ -307,7 +307,7 @@ class RemoteCard:
         connection: Connection,
         session: Session,
         telling: Callable[[Exchange], None],
-        told: Callable[[Exchange, Sequence[Response], Times], None],
+        told: Callable[[Sequence[tuple[str, int]], Times], None],
     ) -> None:
         self._connection, self._session, self._telling, self._told = connection, session, telling, told
 
@@ -323,5 +323,6 @@ class RemoteCard:
             answers += answered
             if not scenarios.ran_through(part, answered):
                 break
-        self._told(exchange, answers, Times(time.monotonic() - began, waited))
+        statuses = [(step.name, answer.status) for step, answer in zip(exchange.steps, answers, strict=False)]
+        self._told(statuses, Times(time.monotonic() - began, waited))
         return answers

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from appliance.catalogue import catalogue, error_text, story
 from appliance.simulator.faults import WrongSignature
@@ -255,6 +255,33 @@ def test_two_operators_open_an_emergency_window(consoles: tuple[Console, Console
     page.locator("button[id^=close-]").click()
     for here in (first, second):
         expect(here.page.locator("#emergency-list")).to_have_text(said("console-emergency-none"))
+
+
+def test_what_is_filled_in_stays_while_desks_come_and_go(here: Console) -> None:
+    """A desk that goes away keeps its mark, for without any a window is for all; the reason stays what it was."""
+    page, gone = here.page, "ward-9.r1"
+
+    def with_another(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["desks"].append({"desk": gone, "kind": "remote", "state": "empty", "since": 0})
+        route.fulfill(response=answer, json=told)
+
+    page.route("**/v1/status", with_another)
+    page.get_by_label(gone, exact=True).check()
+    page.select_option("#emergency-reason", "drill")
+    page.unroute("**/v1/status")
+    here.window.expected.add("Failed to load resource")
+    with page.expect_response("**/v1/status"):
+        pass
+    # The second answer comes after the first one has been drawn.
+    with page.expect_response("**/v1/status"):
+        pass
+    expect(page.get_by_label(gone, exact=True)).to_be_checked()
+    expect(page.locator("#emergency-reason")).to_have_value("drill")
+    page.locator("#emergency form button").click()
+    expect(page.locator("#emergency-said")).to_contain_text("desk_unknown")
+    page.get_by_label(gone, exact=True).uncheck()
 
 
 def test_a_window_that_may_not_be_is_refused_in_words(here: Console) -> None:

@@ -1,5 +1,7 @@
 """The desk page where something is wrong: each cause with its own words, its code, and what to do next."""
 
+import re
+
 import pytest
 from playwright.sync_api import Route, expect
 
@@ -191,6 +193,27 @@ def test_an_answer_that_is_lost_begins_nothing_twice(clinic: Clinic, opened: Ope
         assert desk.ended() == "authenticated"
     assert len(begun) == 2
     assert len(set(begun)) == 1
+
+
+def test_an_authentication_that_is_forgotten_is_not_told_as_refused(clinic: Clinic, opened: Open) -> None:
+    """An appliance that was started again knows nothing of it: how it ended is open, and the same can be tried again."""
+    window = opened(RECEPTION)
+    window.expected |= {LOST, REFUSED}
+    desk = DeskPage(window).open()
+    window.page.route("**/events", lambda route: route.abort())
+    forgotten = {"code": "resource_absent", "status": 404, "request_id": "r-1"}
+    asked = re.compile(r"/v1/authentications/[^/]+$")
+    window.page.route(asked, lambda route: route.fulfill(status=404, json=forgotten))
+    desk.choose("face")
+    desk.page.locator("button.main").click()
+    assert desk.ended() == "resource_absent"
+    expect(desk.page.locator(".result.warn")).to_be_visible()
+    window.page.unroute_all()
+    with clinic.card():
+        clinic.until(DESK, "card")
+        desk.page.get_by_role("button", name="Try again").click()
+        desk.page.locator("button.main").click()
+        expect(desk.page.locator(".result.good")).to_be_visible()
 
 
 def test_without_events_the_page_asks(clinic: Clinic, opened: Open) -> None:

@@ -31,7 +31,7 @@ export class Emergency {
     this.reason = make("select", { id: "emergency-reason" });
     this.hours = make("input", { id: "emergency-hours", type: "number", autocomplete: "off" });
     this.hoursName = make("label", { for: "emergency-hours" });
-    this.desks = make("div", { class: "choices" });
+    this.desks = make("div", { class: "choices", on: { change: () => this.limit() } });
     this.form = make(
       "form",
       { on: { submit: (event) => this.propose(event) }, "aria-labelledby": "emergency-propose", novalidate: true },
@@ -77,20 +77,32 @@ export class Emergency {
       return;
     }
     this.offered = offered;
-    const marked = new Set(this.marked());
+    const [reason, marked] = [this.reason.value, new Set(this.marked())];
+    // Without any mark a window is for all desks: a mark never goes away by itself, also where its desk has gone.
+    const choices = new Set([...desks, ...marked]);
     this.reason.replaceChildren(
       ...reasons.map((one) => make("option", { value: one, text: `emergency-reason-${one}` })),
     );
+    this.reason.value = reasons.includes(reason) ? reason : reasons[0];
     this.hoursName.replaceChildren(make("span", { text: "console-emergency-hours", values: { most } }));
     Object.assign(this.hours, { min: HALF_HOUR, max: most, step: HALF_HOUR });
     this.hours.value = this.hours.value || Math.min(1, most);
     this.desks.replaceChildren(
-      ...desks.map((desk, at) => {
+      ...[...choices].map((desk, at) => {
         const mark = make("input", { type: "checkbox", id: `emergency-desk-${at}`, value: desk });
         mark.checked = marked.has(desk);
         return make("div", {}, mark, make("label", { for: mark.id }, desk));
       }),
     );
+    this.limit();
+  }
+
+  // Lets nobody mark more desks than a window can name.
+  limit() {
+    const isFull = this.marked().length >= MOST_DESKS;
+    for (const mark of this.desks.querySelectorAll("input")) {
+      mark.disabled = isFull && !mark.checked;
+    }
   }
 
   marked() {
@@ -136,8 +148,7 @@ export class Emergency {
     const hours = Number(this.hours.value);
     const end = new Date(Date.parse(now) + (Date.now() - seenAt) + hours * 3_600_000);
     const until = Number.isNaN(end.getTime()) ? "" : `${end.toISOString().slice(0, 19)}Z`;
-    const desks = this.marked().slice(0, MOST_DESKS);
-    const body = { reason: this.reason.value, until, desks };
+    const body = { reason: this.reason.value, until, desks: this.marked() };
     await this.step("POST", "", body, "console-emergency-proposed-now", crypto.randomUUID());
   }
 

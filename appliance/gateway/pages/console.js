@@ -1,6 +1,6 @@
 // The console: looks again and again, and shows what it has just been told; never what was so some time ago.
 
-import { ask, pause, Refused } from "./asking.js";
+import { ask, pause, Refused, Unreachable } from "./asking.js";
 import { parts, place as placeParts, situation, summary } from "./console-parts.js";
 import { day, endOf, refusals } from "./console-day.js";
 import { Emergency, windows } from "./console-emergency.js";
@@ -121,9 +121,17 @@ async function look() {
 }
 
 async function attempt() {
+  const mine = begun + 1;
   try {
     await look();
   } catch (error) {
+    if (!(error instanceof Refused || error instanceof Unreachable)) {
+      // A bug of the page is told to whoever looks for it, too.
+      reportError(error);
+    }
+    if (mine < newest) {
+      return;
+    }
     now = null;
     dayOf = null;
     refusal = error instanceof Refused ? error.problem : null;

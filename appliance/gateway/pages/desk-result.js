@@ -15,8 +15,12 @@ const ELIGIBILITY = {
   unknown: ["warn", "desk-eligibility-unknown"],
 };
 const SIGNS = { good: "✓", bad: "✕", warn: "!" };
-// Refusals that another try may change, beside those whose status says so.
-const AGAIN = new Set(["verification_number_invalid", "verification_number_rejected", "pin_rejected", "pin_cancelled"]);
+// Refusals that another try may change, beside those whose status says so; the last one is of an appliance that was
+// started again meanwhile, so that nobody knows how it ended.
+const AGAIN = new Set([
+  ...["verification_number_invalid", "verification_number_rejected", "pin_rejected", "pin_cancelled"],
+  "resource_absent",
+]);
 // And those where another way is the better one.
 const OTHERWISE = new Set(["pin_rejected", "pin_cancelled"]);
 const LATER = new Set([408, 409, 429, 500, 503]);
@@ -31,8 +35,8 @@ function verdict(ended) {
     return ["warn", "desk-result-cancelled", true];
   }
   const { code, status } = ended.problem;
-  const canRepeat = AGAIN.has(code) || (LATER.has(status) && code !== "resource_absent");
-  return canRepeat || status === undefined || LATER.has(status)
+  const canRepeat = AGAIN.has(code) || LATER.has(status);
+  return canRepeat || status === undefined
     ? ["warn", "desk-result-unfinished", canRepeat]
     : ["bad", "desk-result-bad", false];
 }
