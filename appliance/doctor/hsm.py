@@ -1,7 +1,6 @@
 """The HSMs: what the daemon says of them, or what one worker of ours finds."""
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +25,12 @@ def told(condition: Condition) -> Iterator[Finding]:
             code = HsmUnavailable.code if one.last_failure is None else one.last_failure.code
             yield Finding(Check.HSM, Verdict.FAILED, f"state {one.state}", one.alias, code=code)
         else:
-            yield _up(one)
+            yield _up(one, condition.time.timestamp())
 
 
-def _up(one: Hsm) -> Finding:
+def _up(one: Hsm, now: float) -> Finding:
     missing = sum(number for state, number in one.workers.items() if state not in AT_WORK)
-    old = [
-        key.label for key in one.keys if key.canary_at is None or time.time() - key.canary_at > CANARY_SECONDS
-    ]
+    old = [key.label for key in one.keys if key.canary_at is None or now - key.canary_at > CANARY_SECONDS]
     if missing or old:
         detail = f"{missing} workers are missing; no recent canary of: {', '.join(old) or 'none'}"
         return Finding(Check.HSM, Verdict.WARNING, detail, one.alias, Advice.HSM_STRUGGLES)

@@ -36,11 +36,13 @@ from appliance.revocation.index import Listing
 from tests.cli.house import furnished
 
 DAY = 86_400.0
+NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
+"""When the daemon told how it is; what is older or younger is so by this clock."""
 UP = Hsm(
     alias="hsm-1",
     state="up",
     workers={"ready": 1, "busy": 1, "absent": 0},
-    keys=(HsmKey(label="token", canary_at=time.time(), canary_seconds=0.001),),
+    keys=(HsmKey(label="token", canary_at=NOW.timestamp(), canary_seconds=0.001),),
     breaker_open=False,
     last_failure=None,
     pin_marker=False,
@@ -56,11 +58,10 @@ def configuration() -> Iterator[Configuration]:
 
 def condition(*hsms: Hsm) -> Condition:
     """Return a condition with *hsms*."""
-    now = datetime.now(UTC)
     return Condition(
         version="0.1.0",
-        time=now,
-        started_at=now.timestamp(),
+        time=NOW,
+        started_at=NOW.timestamp(),
         hsms=hsms,
         serving=None,
         queued=0,
@@ -100,7 +101,7 @@ def changed(one: Hsm, **changes: object) -> Hsm:
         (changed(UP, state="down", pin_marker=True), Verdict.FAILED, "hsm_pin_rejected"),
         (changed(UP, workers={"ready": 1, "absent": 1}), Verdict.WARNING, Advice.HSM_STRUGGLES),
         (
-            changed(UP, keys=(HsmKey(label="token", canary_at=time.time() - DAY, canary_seconds=0.1),)),
+            changed(UP, keys=(HsmKey(label="token", canary_at=NOW.timestamp() - DAY, canary_seconds=0.1),)),
             Verdict.WARNING,
             Advice.HSM_STRUGGLES,
         ),

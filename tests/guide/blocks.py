@@ -7,12 +7,14 @@ What stands in the operator's guide to be done: commands, and changes to configu
     ```toml delete FILE   these lines go
 
 In what is printed, … stands for anything, and <a-name> for one word that later commands use. Lines in between may be left
-out. Other blocks have no commands in them: a test looks.
+out. The year of a moment in a change is next year, whenever the guide is tried: a reader writes a moment of their own. Other
+blocks have no commands in them: a test looks.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,6 +24,7 @@ PROMPT: Final = "# "
 _FENCE: Final = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAME: Final = re.compile(r"<([a-z][a-z-]*)>")
 _HERE: Final = "<<'EOF'"
+_YEAR: Final = re.compile(r"\b\d{4}(?=-\d{2}-\d{2}T)")
 _HEADER: Final = re.compile(r"\[{1,2}[^\[\]]+\]{1,2}")
 
 
@@ -81,7 +84,8 @@ class Change:
 
     def applied(self, before: str) -> str:
         """Return what the file is that was *before*."""
-        return _without(before, self.text) if self.how == "delete" else _with(before, self.text)
+        text = _YEAR.sub(str(datetime.now(UTC).year + 1), self.text)
+        return _without(before, text) if self.how == "delete" else _with(before, text)
 
 
 Block = Console | Change
