@@ -134,6 +134,7 @@ def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
         ('sources = ["crl"]', 'sources = ["ocsp"]'), ('sources = ["crl"]', 'sources = ["crl", "crl"]'), ('sources = ["crl"]', 'sources = ["rumour"]'),
         ('sources = ["crl"]\n', ""), ('when_unavailable = "refuse"', 'when_unavailable = "hope"'),
         ("longest_age_hours = 48.0", "longest_age_hours = 0.0"), ("watch_seconds = 10.0", "watch_seconds = 0.0"),
+        ('alias = "desk-1"', 'alias = "desk-1\\n"'),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(good: str, bad: str, tmp_path: Path) -> None:

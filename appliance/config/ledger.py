@@ -19,7 +19,7 @@ class SyslogSettings(Section, frozen=True, kw_only=True):
 class WitnessSettings(Section, frozen=True, kw_only=True):
     """Somebody who checks and cosigns every checkpoint (C2SP tlog-witness)."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$")]
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+\Z")]
     """The submission prefix."""
     key: str
     """The verifier key of its cosignatures, as NAME+ID+KEY."""
@@ -28,11 +28,11 @@ class WitnessSettings(Section, frozen=True, kw_only=True):
 class LedgerSettings(Section, frozen=True, kw_only=True):
     """Where the record of all authentications is kept, and who else gets to know of it."""
 
-    origin: Annotated[str, msgspec.Meta(pattern=r"^[!#-*,-\[\]-~]{1,128}$")]
+    origin: Annotated[str, msgspec.Meta(pattern=r"^[!#-*,-\[\]-~]{1,128}\Z")]
     """What the log is called in its checkpoints: a name of ours without scheme, another one for each node."""
     key: str
     """PEM public key of the key that signs checkpoints; its private half is in the token."""
-    database: Annotated[str, msgspec.Meta(pattern=r"^(?!postgresql://[^/?]*:[^/?]*@)(?!.*password=).+$")]
+    database: Annotated[str, msgspec.Meta(pattern=r"^(?!postgresql://[^/?]*:[^/?]*@)(?!.*password=).+\Z")]
     """Path of an SQLite file, or a PostgreSQL connection URI without password."""
     append_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     checkpoint_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0

@@ -20,7 +20,7 @@ class PeerSettings(Section, frozen=True, kw_only=True):
 
     alias: Alias
     role: Literal["terminal", "reception", "operator", "auditor"]
-    certificate_sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    certificate_sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
     certificate_name: Name | None = None
     """DNS name in the subjectAltName of a certificate that leads to `gateway.tls.clients`."""
     user: Name | None = None

@@ -10,7 +10,7 @@ from appliance.config.section import Section
 class OcspSettings(Section, frozen=True, kw_only=True):
     """The OCSP responder."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+$")]
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z")]
     seconds: Annotated[float, msgspec.Meta(gt=0, le=30)] = 5.0
     """How long an answer may take."""
     identifier: Literal["sha256", "sha1"] = "sha256"

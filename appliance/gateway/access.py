@@ -21,6 +21,8 @@ NOBODY_IN_PARTICULAR: Final[frozenset[Role]] = frozenset()
 class Cost(StrEnum):
     """What a request is counted as in its peer's budget."""
 
+    NOTHING = "nothing"
+    """It is never refused for its cost."""
     LOOK = "look"
     """It only looks."""
     WORK = "work"
@@ -74,8 +76,8 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/v1/emergency-windows"): _for(_OPERATOR),
         ("POST", "/v1/emergency-windows"): _for(_OPERATOR, cost=Cost.WORK),
         ("POST", "/v1/emergency-windows/{id}/confirmation"): _for(_OPERATOR, cost=Cost.WORK),
-        # To close one only looks: no budget that is spent keeps a window open.
-        ("DELETE", "/v1/emergency-windows/{id}"): _for(_OPERATOR),
+        # No budget that is spent keeps a window open, also not that of looking, which consoles use up.
+        ("DELETE", "/v1/emergency-windows/{id}"): _for(_OPERATOR, cost=Cost.NOTHING),
         ("POST", "/v1/tokens/verify"): _for(_RECEPTION, _AUDITOR, cost=Cost.WORK),
         ("POST", "/v1/evidence/verify"): _for(_RECEPTION, _AUDITOR, cost=Cost.WORK),
         ("GET", "/v1/log/checkpoint"): _for(_AUDITOR),

@@ -190,6 +190,8 @@ async def _admitting(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     access.require(peer, rule)
     match rule.cost:
+        case Cost.NOTHING:
+            return await handler(request)
         case Cost.LOOK:
             services.budgets.look(peer)
             return await handler(request)

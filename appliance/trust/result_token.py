@@ -31,7 +31,7 @@ class Keys:
     def __init__(self, jwks: bytes) -> None:
         try:
             self._keys = jwt.PyJWKSet.from_json(jwks.decode()).keys
-        except (jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise JwksInvalid("this is not a JWKS with public keys") from error
 
     def named_by(self, token: str) -> jwt.PyJWK | None:

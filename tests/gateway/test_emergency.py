@@ -1,6 +1,7 @@
 """`/v1/emergency-windows` and the check that nobody makes, over real sockets: two operators, a reception, a real ledger."""
 
 import asyncio
+import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from appliance.errors import BudgetSpent
 from appliance.ledger import audit
 from appliance.ledger.entries import Finished, Reserved
 from appliance.simulator.card_data import CardData
@@ -330,6 +332,21 @@ async def test_a_window_that_closes_before_the_key_is_used(
     assert (ended["state"], ended["problem"]["code"]) == ("refused", "emergency_closed")
     assert await reception.remembered() == []
     audited(reception)
+
+
+async def test_no_budget_keeps_a_window_open(
+    reception: Reception, sato: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator whose consoles have looked too often is refused everything but to close it."""
+    window = await opened(reception)
+    services = reception.everybody["sato"]
+    monkeypatch.setattr(services.budgets, "_monotonic", lambda: 0.0)
+    with contextlib.suppress(BudgetSpent):
+        while True:
+            services.budgets.look(services.directory.peers["sato"])
+    assert (await asked(sato, "GET"))[0] == 429
+    status, closed = await asked(sato, "DELETE", f"/{window}")
+    assert (status, closed["state"]) == (200, "closed")
 
 
 async def test_a_proposal_that_is_sent_again_is_one(

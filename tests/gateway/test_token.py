@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.authentication import Authentication, CheckMethod, IdentityCheck, Receiver
@@ -239,6 +239,7 @@ def test_any_text_is_a_token_or_refused(text: str) -> None:
 @given(
     st.binary(max_size=60) | st.sampled_from([b"{}", b"[]", b'{"keys":[]}', b'{"keys":[1]}', b'{"keys":{}}'])
 )
+@example(b'{"keys":' + b"[" * 20_000)
 def test_any_bytes_are_a_key_set_or_refused(jwks: bytes) -> None:
     """Any file that is no key set raises JwksInvalid, and nothing else."""
     with pytest.raises(JwksInvalid):
