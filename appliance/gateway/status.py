@@ -90,7 +90,7 @@ async def _terminals(request: web.Request) -> web.Response:
     peer = request[PEER]
     services = request.app[SERVICES]
     desks = tuple(
-        _Desk(one.desk, one.kind, one.state, one.since, _checks(services, one.desk))
+        _Desk(one.desk, one.kind, one.state, one.since, _checks(services, peer, one.desk))
         for one in services.desks.status()
         if _sees(peer, one)
     )
@@ -122,8 +122,11 @@ def _causes(services: Services, condition: Condition) -> tuple[Cause, ...]:
     return draining + condition.causes
 
 
-def _checks(services: Services, desk: str) -> tuple[Check, ...]:
-    return () if services.offered is None else services.offered.checks(desk)
+def _checks(services: Services, peer: Peer, desk: str) -> tuple[Check, ...]:
+    """Return the checks at *desk*. A terminal claims none itself, and is not told who compares, or in which emergency."""
+    if services.offered is None or peer.role is Role.TERMINAL:
+        return ()
+    return services.offered.checks(desk)
 
 
 def _sees(peer: Peer, status: DeskStatus) -> bool:

@@ -71,6 +71,42 @@ def test_what_was_typed_is_forgotten_while_nobody_sits_there(clinic: Clinic, ope
             expect(desk.page.locator(field)).to_have_value("")
 
 
+def test_what_is_half_typed_is_forgotten_too(clinic: Clinic, opened: Open) -> None:
+    """Who is called away leaves no birth date on the screen: two minutes after the last key the page begins again."""
+    window = opened(RECEPTION)
+    window.page.clock.install()
+    desk = DeskPage(window).open()
+    desk.choose("visual")
+    code = desk.page.locator("#security-code")
+    code.fill(clinic.printed.security_code)
+    window.page.clock.fast_forward(90_000)
+    desk.page.locator("#birth-year").fill("1980")
+    window.page.clock.fast_forward(90_000)
+    expect(code).to_have_value(clinic.printed.security_code)
+    window.page.clock.fast_forward(31_000)
+    expect(desk.page.locator("[data-method=visual]")).to_be_visible()
+    expect(code).to_have_count(0)
+
+
+def test_a_decision_that_comes_too_soon_is_said_again(clinic: Clinic, opened: Open) -> None:
+    """Where too much was asked of the appliance before, the clerk's decision is not lost: it waits for its turn."""
+    window = opened(RECEPTION)
+    spent = iter([{"status": 429, "json": {"code": "budget_spent"}}])
+
+    def refuse_once(route: Route) -> None:
+        answer = next(spent, None)
+        route.continue_() if answer is None else route.fulfill(**answer)  # type: ignore[arg-type]  # as the table above
+
+    window.page.route("**/decision", refuse_once)
+    window.expected.add(REFUSED)
+    desk = DeskPage(window).open()
+    desk.begin_visual(clinic.printed)
+    with clinic.card():
+        desk.compare(same_person=True)
+        assert desk.ended() == "authenticated"
+    assert next(spent, None) is None
+
+
 def test_the_last_try_is_never_used(clinic: Clinic, opened: Open) -> None:
     """With one try left the card is not asked, and the page offers no way to use it up."""
     desk = DeskPage(opened(RECEPTION)).open()

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from appliance.gateway.access import TABLE
+from appliance.gateway.checks import Check, VisualCheck
 from appliance.gateway.http import application, get
 from appliance.gateway.peers import Directory, Role
 from appliance.gateway.resources import routes
@@ -126,6 +127,27 @@ async def test_everybody_sees_their_own_desks(
         house.session().get("/v1/terminals") as answer,
     ):
         assert [one["desk"] for one in (await answer.json())["desks"]] == seen
+
+
+class _Offered:
+    """Offers a visual check everywhere."""
+
+    asks_eligibility = False
+
+    def checks(self, _desk: str) -> tuple[Check, ...]:
+        return (VisualCheck(("operator-1",), 120.0),)
+
+
+@pytest.mark.parametrize(("role", "told"), [("operator", True), ("reception", True), ("terminal", False)])
+async def test_who_compares_at_a_desk_is_told_to_whoever_claims_it(
+    role: str, tmp_path: Path, *, told: bool
+) -> None:
+    """A terminal sees its desks, and not who works at them."""
+    offered = services([peer(alias="ward-3", role=role)])
+    offered.offered = _Offered()
+    async with serving(offered, tmp_path) as house, house.session().get("/v1/terminals") as answer:
+        desks = {one["desk"]: one["checks"] for one in (await answer.json())["desks"]}
+    assert [one["method"] for one in desks["ward-3.left"]] == (["visual"] if told else [])
 
 
 async def test_the_role_is_the_one_of_now(tmp_path: Path) -> None:

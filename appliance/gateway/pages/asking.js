@@ -1,6 +1,7 @@
 // Asking the appliance: strict, bounded in time, and never answered from a cache.
 
 const SECONDS = 15;
+const TOO_MUCH_ASKED = 429;
 
 // The appliance has answered with a problem.
 export class Refused extends Error {
@@ -87,4 +88,18 @@ export async function persist(attempt, lost, isWanted = () => true) {
     }
   }
   return null;
+}
+
+// Persists also where too much was asked before: what the step needs is asked for until there is room again.
+export async function insist(attempt, lost, isWanted) {
+  for (;;) {
+    try {
+      return await persist(attempt, lost, isWanted);
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === TOO_MUCH_ASKED && isWanted())) {
+        throw error;
+      }
+      await pause(1);
+    }
+  }
 }

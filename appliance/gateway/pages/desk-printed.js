@@ -12,6 +12,8 @@ const ERAS = {
   taisho: ["desk-era-taisho", 1911, "1912-07-30", "1926-12-24"],
 };
 const NUMBER = /^[0-9]{1,4}$/;
+// How long what is typed stays while nobody types on.
+const IDLE_SECONDS = 120;
 
 // Full-width digits, as a Japanese keyboard types them, count as digits.
 function typed(input) {
@@ -59,7 +61,7 @@ function operatorChoice(operators, here) {
   return select("operator", "desk-operator", [...empty, ...names], known);
 }
 
-// Returns what was typed, with `printed` as the appliance takes it; null where the clerk goes back.
+// Returns what was typed, with `printed` as the appliance takes it; null where the clerk goes back, or has gone away.
 export function enter(place, check, here, entries) {
   const known = { era: "showa", ...entries };
   const operator = operatorChoice(check.operators, here);
@@ -74,7 +76,16 @@ export function enter(place, check, here, entries) {
   const dated = make("div", { class: "row" }, era.box, year.box, month.box, date.box);
   const birth = make("fieldset", {}, make("legend", { text: "desk-birth" }), dated);
 
-  return new Promise((answered) => {
+  return new Promise((ended) => {
+    let idle = null;
+    const answered = (entered) => {
+      clearTimeout(idle);
+      ended(entered);
+    };
+    const wait = () => {
+      clearTimeout(idle);
+      idle = setTimeout(() => answered(null), IDLE_SECONDS * 1000);
+    };
     const submit = (event) => {
       event.preventDefault();
       const [y, m, d] = [year, month, date].map((one) => typed(one.input));
@@ -104,7 +115,7 @@ export function enter(place, check, here, entries) {
     const rest = make("div", { class: "row" }, expiry.box, code.box);
     const form = make(
       "form",
-      { class: "sheet", autocomplete: "off", novalidate: true, on: { submit } },
+      { class: "sheet", autocomplete: "off", novalidate: true, on: { submit, input: wait } },
       make("h2", { text: "desk-printed" }),
       make("p", { text: "desk-printed-about" }),
       wrong,
@@ -114,6 +125,7 @@ export function enter(place, check, here, entries) {
       make("div", { class: "buttons" }, go, back),
     );
     show(place, form);
+    wait();
   });
 }
 

@@ -4,7 +4,7 @@
 //
 // What is known of a visit is in memory alone, and goes with it.
 
-import { Refused, ask, pause, persist } from "./asking.js";
+import { Refused, ask, insist, pause, persist } from "./asking.js";
 import { choose } from "./desk-choice.js";
 import { confirm } from "./desk-confirmation.js";
 import { compare, forget } from "./desk-front.js";
@@ -51,7 +51,7 @@ async function authenticated(check, order) {
   const cancel = () => {
     visit.isCancelled = true;
     if (visit.id !== null) {
-      void persist(() => ask("DELETE", `${PATH}/${visit.id}`), connection, () => !visit.isOver).catch(() => null);
+      void insist(() => ask("DELETE", `${PATH}/${visit.id}`), connection, () => !visit.isOver).catch(() => null);
     }
   };
   const view = progress(PLACE, check, cancel);
@@ -100,9 +100,9 @@ function staged(stage, visit, check, view) {
     forget(PLACE);
     view.stage("talking");
     const said = { body: { same_person: samePerson } };
-    void persist(() => ask("POST", `${path}/decision`, said), connection, isAwaited).catch(() => null);
+    void insist(() => ask("POST", `${path}/decision`, said), connection, isAwaited).catch(() => null);
   };
-  persist(() => ask("GET", `${path}/front`), connection, isAwaited)
+  insist(() => ask("GET", `${path}/front`), connection, isAwaited)
     .then((front) => {
       if (front !== null && isAwaited()) {
         compare(PLACE, front, check.seconds, decide);
