@@ -7,6 +7,7 @@ and another attempt after a pause.
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ _CODES: Final = {
     503: TerminalsFull.code,
 }
 """What an appliance that answers with an HTTP status means."""
+_TLS_LINGERS: Final = sys.version_info < (3, 12, 7)
+"""Python leaves a TLS connection open until the other end has agreed to its end: a node that is gone never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Address:
         """Return what opens connections to it."""
         if self.socket is not None:
             return aiohttp.UnixConnector(self.socket, limit=1)
-        return aiohttp.TCPConnector(ssl=True if self.tls is None else self.tls, limit=1)
+        tls = True if self.tls is None else self.tls
+        return aiohttp.TCPConnector(ssl=tls, limit=1, enable_cleanup_closed=_TLS_LINGERS)
 
 
 @dataclass(frozen=True, slots=True)
