@@ -195,11 +195,11 @@ def _idle(clinic: Clinic, plan: Plan) -> Idle:
         load.turn(plan.seconds, min(_USUAL, plan.at_once))
         before = resident(node.pid)
         connected = load.connect(_WARM_TERMINALS, plan.terminals)
-        # Let what only belonged to connecting end.
+        # Let what only belonged to connecting end: nothing tells when it has.
         time.sleep(min(1.0, plan.watched))
         grown = resident(node.pid) - before
         began, spent = time.perf_counter(), used(node.pid)
-        time.sleep(plan.watched)
+        time.sleep(plan.watched)  # the time over which idling is measured
         watched = time.perf_counter() - began
         processor = used(node.pid).since(spent).total / watched
     heartbeat = config.load(clinic.folder / "idle.toml").settings.terminals.heartbeat_seconds
