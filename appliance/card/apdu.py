@@ -5,7 +5,7 @@ The form is part of the value: a My Number card takes some commands only in exte
 length is written short or extended is the dialogue's decision and never a guess of a transport.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from appliance.errors import CardAnswerMalformed
@@ -34,7 +34,8 @@ class Command:
     ins: int
     p1: int
     p2: int
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
+    """May hold what is personal, as the verification number; no repr shows it."""
     le: int | None = None
     extended: bool = False
 
@@ -98,7 +99,7 @@ def _body(body: bytes) -> tuple[bytes, int | None, bool]:
 class Response:
     """One response APDU: up to 65,536 bytes of *data*, and the status word."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     status: int
 
     def __post_init__(self) -> None:

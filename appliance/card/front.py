@@ -82,8 +82,10 @@ def _hash(parts: tuple[Tlv, ...]) -> bytes:
 
 
 def _date(text: bytes) -> date:
+    if len(text) != len("YYYYMMDD") or not text.isdigit():
+        raise CardAnswerMalformed("the front holds a date that is not of eight digits")
     try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+        return date(int(text[:4]), int(text[4:6]), int(text[6:]))
     except ValueError as error:
         raise CardAnswerMalformed("the front holds a date that does not exist") from error
 

@@ -9,7 +9,7 @@ that is another request (ruling 6).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -65,8 +65,8 @@ class HolderProof:
     """
 
     nonce: Nonce
-    signature: bytes
-    certificate: bytes
+    signature: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
     institution: InstitutionProof | None = None
 
 
@@ -115,8 +115,9 @@ def with_pin(profile: Profile, nonce: Nonce, *, last_try: bool = False) -> Dialo
     """
     Have the card sign *nonce* after its holder entered the PIN. One exchange; no institution key.
 
-    The tries left are queried first, and a single one is not used unless *last_try* allows it. Where none is left, a second
-    exchange looks at what kind of card that is. Raises PinRejected, PinBlocked, CardWithoutPin, PinLastTry, and what `pinless` raises for the steps they share.
+    The tries left are queried first, and a single one is not used unless *last_try* allows it. Where none is left, a
+    second exchange looks at what kind of card that is. Raises PinRejected, PinBlocked, CardWithoutPin, PinLastTry, and
+    what `pinless` raises for the steps they share.
     """
     hashed = digest(profile.proof.algorithm, nonce.octets)
     if profile.proof.input_with_pin == "digest-info":

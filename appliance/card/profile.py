@@ -15,17 +15,13 @@ import msgspec
 from appliance.card.algorithm import SIGNATURE_LENGTH, UNHASHED, Algorithm
 from appliance.card.apdu import Command
 from appliance.card.cvc import Shape
+from appliance.card.reach import require_in_reach
 from appliance.errors import ProfileInvalid, ProfileUnsafe
 
 LONGEST_CHALLENGE: Final = 32
 """Bytes. A longer one could be something else than a challenge that somebody wants signed."""
 SHORTEST_NONCE: Final = 16
 """Bytes. A shorter one could come twice."""
-
-MY_NUMBER_FILE: Final = bytes.fromhex("0005")
-"""EF of the surface application with the My Number as a picture. Nothing of ours ever reads it."""
-TEXT_APPLICATION: Final = bytes.fromhex("D3921000310001010408")
-"""AID of 券面事項入力補助AP, which holds the My Number as text. Nothing of ours ever selects it."""
 
 _SHIPPED: Final = "appliance.card.profiles"
 
@@ -147,7 +143,7 @@ class Surface(_Table, frozen=True):
 class Profile(_Table, frozen=True):
     """One kind of card. *unverified* names what nobody has confirmed against a real card."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
     version: Annotated[int, msgspec.Meta(ge=1)]
     unverified: tuple[str, ...]
     application: Application
@@ -167,13 +163,15 @@ class Profile(_Table, frozen=True):
         """Return the profile in *text*; raise ProfileInvalid or ProfileUnsafe, naming the value."""
         try:
             profile = msgspec.toml.decode(text, type=cls, dec_hook=_decode_octets)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
+            # What Python's own parser makes of endless digits or brackets does not become a DecodeError.
             raise ProfileInvalid(str(error)) from error
         profile.require_safe()
         return profile
 
     def require_safe(self) -> None:
-        """Raise ProfileUnsafe where following the profile would weaken the key or the proof."""
+        """Raise ProfileUnsafe where following the profile would weaken the key or the proof, or reach what `reach` says."""
+        require_in_reach(self)
         if self.institution.challenge_length > LONGEST_CHALLENGE:
             raise ProfileUnsafe(
                 f"institution.challenge_length {self.institution.challenge_length} is over {LONGEST_CHALLENGE}: "
@@ -186,8 +184,6 @@ class Profile(_Table, frozen=True):
             )
         if self.proof.algorithm in UNHASHED:
             raise ProfileUnsafe(f"proof.algorithm {self.proof.algorithm} signs without hashing")
-        if self.surface.aid.startswith(TEXT_APPLICATION) or self.surface.front == MY_NUMBER_FILE:
-            raise ProfileUnsafe("surface: this is where the My Number is kept, which must never be read")
         if self.institution.certificate.algorithm is not self.institution.algorithm:
             raise ProfileInvalid(
                 f"institution.algorithm {self.institution.algorithm} does not go with a key in a certificate "

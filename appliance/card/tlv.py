@@ -6,7 +6,7 @@ read" needs no second copy. Indefinite lengths and tags of more than three bytes
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from appliance.errors import CardAnswerMalformed
@@ -24,7 +24,7 @@ class Tlv:
     """One object: *tag* as a number in its written form (0x5F37), *value* its content."""
 
     tag: int
-    value: bytes
+    value: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """Return tag, minimal length and value."""

@@ -1,10 +1,17 @@
 """Readers of this machine, and terminals on the network."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from appliance.config.section import Alias, Name, Seconds, Section
+
+LONGEST_SCENARIO: Final = 400.0
+LONGEST_WAIT: Final = 600.0
+"""
+Seconds that our own terminal gives a scenario (an exchange, and the holder's time for the PIN) and a person who puts a
+card on, whatever it is told.
+"""
 
 
 class ReaderSettings(Section, frozen=True, kw_only=True):
@@ -32,8 +39,14 @@ class RemoteSettings(Section, frozen=True, kw_only=True):
     """How terminals on the network are treated."""
 
     heartbeat_seconds: Annotated[float, msgspec.Meta(ge=1, le=300)] = 20.0
-    exchange_seconds: Seconds = 10.0
-    card_seconds: Seconds = 15.0
+    exchange_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=LONGEST_SCENARIO)] = 10.0
+    card_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=LONGEST_WAIT)] = 15.0
     pin_seconds: Seconds = 60.0
     sign_scenarios: bool = True
     """Whether a terminal that insists on signed scenarios gets them; each costs a signature of the token key."""
+
+    def __post_init__(self) -> None:
+        if self.exchange_seconds + self.pin_seconds > LONGEST_SCENARIO:
+            raise ValueError(
+                f"exchange_seconds and pin_seconds are over {LONGEST_SCENARIO:g} together, where a terminal gives up by itself"
+            )

@@ -10,9 +10,13 @@ Made for pipes as well as for people: whoever writes a line reads until `ok` or 
 """
 
 from collections.abc import Iterator
+from typing import Final
 
+from appliance.errors import ReaderAbsent
 from appliance.simulator.table import Refused, Table
 
+_MOST_DIGITS: Final = 9
+_SHOWN: Final = 40
 COMMANDS = "insert [CARD [READER]], remove [CARD], status, quit"
 
 
@@ -26,6 +30,8 @@ def answer(table: Table, line: str) -> Iterator[str]:
         yield from _execute(table, line.split())
     except Refused as refused:
         yield f"error: {refused}"
+    except ReaderAbsent as absent:
+        yield f"error: {absent.detail}"
     else:
         yield "ok"
 
@@ -66,6 +72,6 @@ def _some(table: Table, *, inserted: bool) -> list[int]:
 
 
 def _number(word: str) -> int:
-    if not (word.isascii() and word.isdigit()):
-        raise Refused(f"'{word}' is no number")
+    if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
+        raise Refused(f"'{word[:_SHOWN]}' is no number")
     return int(word)

@@ -100,7 +100,7 @@ def _seconds(value: str) -> float:
         seconds = float(value)
     except ValueError as error:
         raise ValueError(f"'{value}' is no number of seconds") from error
-    if not math.isfinite(seconds):
+    if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"'{value}' is no number of seconds")
     return seconds
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from appliance.errors import PartMissing, PcscUnavailable
+from appliance.errors import ConfigInvalid, PartMissing, PcscUnavailable
 
 DRIVER: Final = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 MOST_READERS: Final = 8
@@ -84,7 +84,7 @@ class PrivatePcscd:
             else:
                 self._folder = self._given
             if len(os.fsencode(self.socket_path)) > _PATH_LIMIT:
-                raise ValueError(f"{self.socket_path} is too long for a socket")
+                raise ConfigInvalid(f"{self.socket_path} is too long for a socket")
             for part in ("pcscd", "readers", "drivers"):
                 (self._folder / part).mkdir(parents=True, exist_ok=True)
             closing.callback(self.stop)

@@ -26,6 +26,7 @@ _LENGTH: Final = 2
 _GLANCE: Final = 0.05
 """Seconds after which a card without anything to do looks whether it shall stop."""
 _CONNECT: Final = 5.0
+_SEND: Final = 5.0
 
 
 class Departure(Enum):
@@ -34,6 +35,9 @@ class Departure(Enum):
     STOPPED = "stopped"
     REMOVED = "removed"
     READER_CLOSED = "reader closed"
+    UNWRITABLE = "the count of its tries cannot be written"
+    FAILED = "failed"
+    """By a bug of ours."""
 
 
 class _ReaderClosed(Exception):
@@ -93,9 +97,13 @@ class InsertedCard:
         self._thread.join(timeout)
 
     def _serve(self, card: FaultyCard, connection: socket.socket) -> None:
-        self.departure = _answer(card, connection, self._stop)
-        if self._tell is not None:
-            self._tell(self.departure)
+        departure = Departure.FAILED
+        try:
+            departure = _answer(card, connection, self._stop)
+        finally:
+            self.departure = departure
+            if self._tell is not None:
+                self._tell(departure)
 
 
 @contextlib.contextmanager
@@ -124,8 +132,10 @@ def _answer(card: FaultyCard, connection: socket.socket, stop: threading.Event) 
             pass
     except _Stopped:
         return Departure.STOPPED
-    except (_ReaderClosed, ConnectionError):
+    except (_ReaderClosed, ConnectionError, TimeoutError):
         return Departure.READER_CLOSED
+    except OSError:
+        return Departure.UNWRITABLE
     else:
         return Departure.REMOVED
     finally:
@@ -188,4 +198,6 @@ def _receive(connection: socket.socket, length: int, stop: threading.Event) -> b
 
 
 def _send(connection: socket.socket, octets: bytes) -> None:
+    connection.settimeout(_SEND)
     connection.sendall(len(octets).to_bytes(_LENGTH) + octets)
+    connection.settimeout(_GLANCE)

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from appliance.errors import ReaderAbsent
 from appliance.simulator.faults import FaultyCard
 from appliance.simulator.pcscd import VirtualReader
 from appliance.simulator.reader import Departure, InsertedCard
@@ -90,12 +89,9 @@ class Table:
         if any(self.is_inserted(other) and self._place(other).reader == where for other in self.numbers):
             raise Refused(f"reader {where} is taken")
         target = self._readers[where - 1]
-        try:
-            place.inserted = InsertedCard(
-                place.card, target.host, target.port, lambda departure: self._tell(Left(number, departure))
-            )
-        except ReaderAbsent as error:
-            raise Refused(error.detail) from error
+        place.inserted = InsertedCard(
+            place.card, target.host, target.port, lambda departure: self._tell(Left(number, departure))
+        )
         place.reader = where
 
     def remove(self, number: int) -> None:

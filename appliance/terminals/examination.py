@@ -37,7 +37,7 @@ _LOOK_MS: Final = 500
 _GRACE_SECONDS: Final = 2.0
 
 
-class Check(StrEnum):
+class ReaderCheck(StrEnum):
     """What is looked at, in this order."""
 
     SERVICE = "service"
@@ -50,7 +50,7 @@ class Check(StrEnum):
     PIN_PAD = "pin-pad"
 
 
-class Verdict(StrEnum):
+class ReaderVerdict(StrEnum):
     """What a check ended with."""
 
     OK = "ok"
@@ -58,7 +58,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-class Advice(StrEnum):
+class ReaderAdvice(StrEnum):
     """What is to be done; the catalogue has the words."""
 
     SERVICE = "service"
@@ -77,30 +77,30 @@ class Advice(StrEnum):
 
 
 ADVICE: Final = {
-    "pcsc_unavailable": Advice.SERVICE,
-    "pcsc_refused": Advice.PERMISSION,
-    "reader_absent": Advice.NO_READER,
-    "reader_ambiguous": Advice.WHICH_READER,
-    "card_absent": Advice.NO_CARD,
-    "card_busy": Advice.BUSY,
-    "card_not_jpki": Advice.NOT_JPKI,
+    "pcsc_unavailable": ReaderAdvice.SERVICE,
+    "pcsc_refused": ReaderAdvice.PERMISSION,
+    "reader_absent": ReaderAdvice.NO_READER,
+    "reader_ambiguous": ReaderAdvice.WHICH_READER,
+    "card_absent": ReaderAdvice.NO_CARD,
+    "card_busy": ReaderAdvice.BUSY,
+    "card_not_jpki": ReaderAdvice.NOT_JPKI,
 }
 """What is advised on an error; on all others, what helps against a card that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReaderFinding:
     """What one check found, within *seconds*. *detail* is for technicians; *code* is that of an error."""
 
-    check: Check
-    verdict: Verdict
+    check: ReaderCheck
+    verdict: ReaderVerdict
     detail: str
-    advice: Advice | None = None
+    advice: ReaderAdvice | None = None
     code: str | None = None
     seconds: float = 0.0
 
 
-class Examination:
+class ReaderExamination:
     """
     A look at the one reader whose name contains *part*; without one, at the reader that a card lies on.
 
@@ -114,9 +114,11 @@ class Examination:
         self._readers: tuple[str, ...] = ()
         self._reader = ""
         self._label = b""
+        self._lost = False
+        """Whether the card that was connected to is so no more."""
         self._stack = ExitStack()
 
-    async def findings(self) -> AsyncIterator[Finding]:
+    async def findings(self) -> AsyncIterator[ReaderFinding]:
         """Yield what each check finds; the first that fails is the last one, where the next could not work."""
         attendant = Attendant("examination")
         try:
@@ -125,46 +127,49 @@ class Examination:
                 try:
                     found = await attendant.call(look, self._wait + self._seconds)
                 except CardError as error:
-                    advice = ADVICE.get(error.code, Advice.UNREADABLE)
-                    found = Finding(check, Verdict.FAILED, error.detail, advice, error.code)
-                yield Finding(
+                    advice = ADVICE.get(error.code, ReaderAdvice.UNREADABLE)
+                    found = ReaderFinding(check, ReaderVerdict.FAILED, error.detail, advice, error.code)
+                yield ReaderFinding(
                     found.check, found.verdict, found.detail, found.advice, found.code, perf_counter() - began
                 )
-                if found.verdict is Verdict.FAILED and check not in {Check.EXTENDED, Check.CERTIFICATE}:
+                goes_on = not self._lost and check in {ReaderCheck.EXTENDED, ReaderCheck.CERTIFICATE}
+                if found.verdict is ReaderVerdict.FAILED and not goes_on:
                     break
         finally:
             attendant.submit(self._stack.close)
             attendant.end()
 
-    def _checks(self) -> tuple[tuple[Check, Callable[[], Finding]], ...]:
+    def _checks(self) -> tuple[tuple[ReaderCheck, Callable[[], ReaderFinding]], ...]:
         return (
-            (Check.SERVICE, self._service),
-            (Check.READER, self._find_readers),
-            (Check.CARD, self._power_card),
-            (Check.APPLICATION, self._select_application),
-            (Check.KIND, self._read_kind),
-            (Check.EXTENDED, self._read_extended),
-            (Check.CERTIFICATE, self._read_certificate),
-            (Check.PIN_PAD, self._find_pad),
+            (ReaderCheck.SERVICE, self._service),
+            (ReaderCheck.READER, self._find_readers),
+            (ReaderCheck.CARD, self._power_card),
+            (ReaderCheck.APPLICATION, self._select_application),
+            (ReaderCheck.KIND, self._read_kind),
+            (ReaderCheck.EXTENDED, self._read_extended),
+            (ReaderCheck.CERTIFICATE, self._read_certificate),
+            (ReaderCheck.PIN_PAD, self._find_pad),
         )
 
-    def _service(self) -> Finding:
+    def _service(self) -> ReaderFinding:
         self._context = self._stack.enter_context(scard.context())
-        return Finding(Check.SERVICE, Verdict.OK, "the PC/SC service answers")
+        return ReaderFinding(ReaderCheck.SERVICE, ReaderVerdict.OK, "the PC/SC service answers")
 
-    def _find_readers(self) -> Finding:
+    def _find_readers(self) -> ReaderFinding:
         names = self._context.readers()
         self._readers = tuple(name for name in names if self._part is None or self._part in name)
         if not self._readers:
             raise ReaderAbsent("connected: " + (", ".join(names) or "no reader"))
         if self._part is not None and len(self._readers) > 1:
             raise ReaderAmbiguous("the name fits: " + ", ".join(self._readers))
-        return Finding(Check.READER, Verdict.OK, ", ".join(self._readers))
+        return ReaderFinding(ReaderCheck.READER, ReaderVerdict.OK, ", ".join(self._readers))
 
-    def _power_card(self) -> Finding:
+    def _power_card(self) -> ReaderFinding:
         self._reader = self._await_card()
         self._connect()
-        return Finding(Check.CARD, Verdict.OK, f"{self._reader}, ATR {self._connection.atr.hex().upper()}")
+        return ReaderFinding(
+            ReaderCheck.CARD, ReaderVerdict.OK, f"{self._reader}, ATR {self._connection.atr.hex().upper()}"
+        )
 
     def _await_card(self) -> str:
         deadline = monotonic() + self._wait
@@ -192,21 +197,21 @@ class Examination:
             else:
                 return
 
-    def _select_application(self) -> Finding:
+    def _select_application(self) -> ReaderFinding:
         response = self._send(Command(0x00, 0xA4, 0x04, 0x0C, self._profile.application.aid))
         if response.status != SUCCESS:
             raise CardNotJpki(f"the card answered {response.status:04X} to SELECT of the JPKI application")
-        return Finding(Check.APPLICATION, Verdict.OK, "the JPKI application is there")
+        return ReaderFinding(ReaderCheck.APPLICATION, ReaderVerdict.OK, "the JPKI application is there")
 
-    def _read_kind(self) -> Finding:
+    def _read_kind(self) -> ReaderFinding:
         self._select_file("token info", self._profile.files.token_info)
         self._label = self._require("token info", Command(0x00, 0xB0, 0, 0, le=_LABEL))
         kind = TokenInfo.from_bytes(self._label).kind
         if kind is Kind.MY_NUMBER_CARD:
-            return Finding(Check.KIND, Verdict.OK, kind)
-        return Finding(Check.KIND, Verdict.WARNING, kind, Advice.OTHER_KIND)
+            return ReaderFinding(ReaderCheck.KIND, ReaderVerdict.OK, kind)
+        return ReaderFinding(ReaderCheck.KIND, ReaderVerdict.WARNING, kind, ReaderAdvice.OTHER_KIND)
 
-    def _read_extended(self) -> Finding:
+    def _read_extended(self) -> ReaderFinding:
         """Read the label once more, by an extended command that every card with extended APDUs answers alike."""
         if abilities(self._connection).extended is False:
             detail = "the reader says that it transmits short APDUs only"
@@ -215,22 +220,38 @@ class Examination:
                 response = self._send(Command(0x00, 0xB0, 0, 0, le=_LABEL, extended=True))
             except CardError as error:
                 detail = error.detail
+                self._lost = True
                 self._stack.close()
                 self._context = self._stack.enter_context(scard.context())
                 self._connect()
                 self._select_application()
+                self._lost = False
             else:
                 if (response.status, response.data) == (SUCCESS, self._label):
-                    return Finding(Check.EXTENDED, Verdict.OK, "an extended READ BINARY was answered")
+                    return ReaderFinding(
+                        ReaderCheck.EXTENDED, ReaderVerdict.OK, "an extended READ BINARY was answered"
+                    )
                 detail = f"an extended READ BINARY was answered {response.status:04X}"
-        return Finding(Check.EXTENDED, Verdict.FAILED, detail, Advice.EXTENDED, "reader_without_extended")
+        return ReaderFinding(
+            ReaderCheck.EXTENDED,
+            ReaderVerdict.FAILED,
+            detail,
+            ReaderAdvice.EXTENDED,
+            "reader_without_extended",
+        )
 
-    def _read_certificate(self) -> Finding:
+    def _read_certificate(self) -> ReaderFinding:
         try:
             self._require_certificate()
         except (CardStatusUnexpected, CardAnswerMalformed) as error:
-            return Finding(Check.CERTIFICATE, Verdict.FAILED, error.detail, Advice.CERTIFICATE, error.code)
-        return Finding(Check.CERTIFICATE, Verdict.OK, "read to its end")
+            return ReaderFinding(
+                ReaderCheck.CERTIFICATE,
+                ReaderVerdict.FAILED,
+                error.detail,
+                ReaderAdvice.CERTIFICATE,
+                error.code,
+            )
+        return ReaderFinding(ReaderCheck.CERTIFICATE, ReaderVerdict.OK, "read to its end")
 
     def _require_certificate(self) -> None:
         """Read the certificate as an authentication does, and forget it."""
@@ -247,10 +268,10 @@ class Examination:
                 raise CardAnswerMalformed("the file ends before the certificate does")
         raise CardAnswerMalformed("the certificate is longer than one can be")
 
-    def _find_pad(self) -> Finding:
+    def _find_pad(self) -> ReaderFinding:
         if abilities(self._connection).pad is None:
-            return Finding(Check.PIN_PAD, Verdict.OK, "none", Advice.NO_PAD)
-        return Finding(Check.PIN_PAD, Verdict.OK, "UNVERIFIED", Advice.PAD)
+            return ReaderFinding(ReaderCheck.PIN_PAD, ReaderVerdict.OK, "none", ReaderAdvice.NO_PAD)
+        return ReaderFinding(ReaderCheck.PIN_PAD, ReaderVerdict.OK, "UNVERIFIED", ReaderAdvice.PAD)
 
     def _select_file(self, name: str, file: FileId) -> None:
         self._require(name, Command(0x00, 0xA4, 0x02, 0x0C, file))

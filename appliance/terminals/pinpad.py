@@ -59,7 +59,11 @@ def extended_transmitted(properties: bytes) -> bool | None:
 
 
 def verify_structure(step: VerifyHolder, seconds: int) -> bytes:
-    """Return PIN_VERIFY_STRUCTURE for *step*: the pad puts the digits in, sends VERIFY once, and shows nobody."""
+    """
+    Return PIN_VERIFY_STRUCTURE for *step*: the pad puts the digits in, sends VERIFY once, and shows nobody.
+
+    The holder has *seconds* until the first key, and as many again from there on.
+    """
     command = step.header + bytes([step.digits]) + _FILLER * step.digits
     return (
         _VERIFY.pack(

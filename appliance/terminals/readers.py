@@ -192,12 +192,16 @@ class Readers:
         Connect to the card that lies on the reader, or is put on it within *wait* seconds.
 
         For a moment after a card or the service was changed, connecting fails. Connecting, and nothing else, is
-        therefore tried again until the grace is over.
+        therefore tried again until the grace is over; a card that is put on again has a grace of its own.
         """
         deadline = self._loop.time() + wait
         again_until: float | None = None
+        insertions: int | None = None
         while True:
             name = await self._reader_with_card(place.alias, deadline, min(wait, GRACE_SECONDS))
+            before, insertions = insertions, self._view.readers[name].insertions
+            if insertions != before and self._loop.time() < deadline:
+                again_until = None
             try:
                 return await place.attendant.call(lambda name=name: _open(place, stack, name), seconds)  # type: ignore[misc]  # mypy infers no type for a bound default
             except PcscRefused:

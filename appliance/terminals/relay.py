@@ -334,6 +334,9 @@ class Relay:
             raise TerminalAbsent(f"'{alias}' is not connected")
         if place.session is not None:
             raise ReaderBusy(f"an authentication is under way at '{desk}'")
+        if connection.stale:
+            # Two readers in turn could keep up settings and keys that are no more, for as long as people come.
+            raise TerminalAbsent(f"'{alias}' connects again, by new settings, when its other reader is free")
         return connection, place
 
     async def _wait(self, connection: Connection, session: Session) -> None:

@@ -298,7 +298,11 @@ class Connection:
 
 
 class RemoteCard:
-    """The card of a *session*, for one power-up of it (`authentication.Card`). *telling* is told before each exchange, *told* what came of it."""
+    """
+    The card of a *session*, for one power-up of it (`authentication.Card`).
+
+    *telling* is told before each exchange, *told* what came of it.
+    """
 
     __slots__ = ("_connection", "_session", "_telling", "_told")
 

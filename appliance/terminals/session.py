@@ -8,6 +8,7 @@ again: a PIN that is entered too late is not sent.
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from appliance.card.apdu import Response
@@ -19,7 +20,9 @@ from appliance.terminals.steps import EnterPin, Observe, Pad, ignore, no_pin_ent
 from appliance.terminals.transport import Extended
 from appliance.terminals.view import Desk
 
-_LONGEST_PAD_SECONDS: Final = 255
+_LONGEST_PAD_TIMER: Final = 255
+_VERIFY_SECONDS: Final = 2.0
+"""What VERIFY itself may take, after the last key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +66,19 @@ class PcscCard:
         self._failed = False
         self._spoken = False
 
-    async def exchange(self, exchange: Exchange) -> tuple[Response, ...]:
-        """Do the steps of *exchange* and return the answers; the holder's time for the PIN comes on top."""
+    async def exchange(self, exchange: Exchange, within: float | None = None) -> tuple[Response, ...]:
+        """
+        Do the steps of *exchange* and return the answers; the holder's time for the PIN comes on top.
+
+        Who will not wait for it to its end says *within* how many seconds it has to be done.
+        """
         if self._failed:
             raise RuntimeError("a card that failed is not spoken to again")
         asks = any(isinstance(step, VerifyHolder) for step in exchange.steps)
         seconds = self._manner.seconds + (self._desk.pin_seconds if asks else 0)
+        deadline = time.monotonic() + min(seconds, seconds if within is None else within)
         try:
-            return await self._attendant.call(lambda: self._perform(exchange), seconds)
+            return await self._attendant.call(lambda: self._perform(exchange, deadline), seconds)
         except (ApplianceError, asyncio.CancelledError):
             self._failed = True
             raise
@@ -79,9 +87,11 @@ class PcscCard:
         """Send nothing more, whatever is under way."""
         self._failed = True
 
-    def _perform(self, exchange: Exchange) -> tuple[Response, ...]:
+    def _perform(self, exchange: Exchange, deadline: float) -> tuple[Response, ...]:
         self._connection.require_same_card()
-        pad: Pad | None = None if self._pad_code is None else self._verify_on_pad
+        pad: Pad | None = None
+        if self._pad_code is not None:
+            pad = partial(self._verify_on_pad, self._pad_code, deadline)
         return perform(exchange, self._transmit, self._manner.enter_pin, self._manner.observe, pad)
 
     def _transmit(self, command: bytes) -> bytes:
@@ -95,10 +105,18 @@ class PcscCard:
         self._spoken = True
         return self._connection.transmit(command)
 
-    def _verify_on_pad(self, step: VerifyHolder) -> bytes:
+    def _verify_on_pad(self, code: int, deadline: float, step: VerifyHolder) -> bytes:
+        """
+        Have the holder enter the PIN on the pad, which sends VERIFY by itself and cannot be called back.
+
+        So it gets no more time than is left until *deadline*: half of it until the first key, half from there on.
+        """
         self._require_listener()
-        seconds = min(int(self._desk.pin_seconds), _LONGEST_PAD_SECONDS)
-        answer = self._connection.control(self._pad_code or 0, pinpad.verify_structure(step, seconds))
+        seconds = min(self._desk.pin_seconds, deadline - time.monotonic() - _VERIFY_SECONDS)
+        timer = min(int(seconds / 2), _LONGEST_PAD_TIMER)
+        if timer < 1:  # 0 would be whatever the reader takes for usual
+            raise CardTimeout("no time is left for the PIN to be entered on the pad")
+        answer = self._connection.control(code, pinpad.verify_structure(step, timer))
         if answer is None:
             raise CardUnreadable("the reader's PIN pad failed")
         return pinpad.outcome(answer)

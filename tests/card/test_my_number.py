@@ -8,7 +8,8 @@ from appliance.card import jpki, surface
 from appliance.card.apdu import Command, Response
 from appliance.card.dialogue import Dialogue, InstitutionSignature, Step
 from appliance.card.nonce import Nonce
-from appliance.card.profile import MY_NUMBER_FILE, TEXT_APPLICATION, shipped, shipped_names
+from appliance.card.profile import shipped, shipped_names
+from appliance.card.reach import MY_NUMBER_FILE, TEXT_APPLICATION
 from appliance.card.verification_number import VerificationNumber
 from appliance.errors import ApplianceError
 from tests.card.conftest import Institution

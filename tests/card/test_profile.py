@@ -3,7 +3,7 @@
 from importlib import resources
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.card.profile import Profile, shipped, shipped_names
@@ -44,6 +44,7 @@ def test_an_unknown_value_is_refused(table: str) -> None:
         ('anchor = "0016"', 'anchor = "16"'), ('anchor = "0016"', "anchor = 22"),
         ('load_body = "80A206C1"', 'load_body = "80A206"'), ("version = 1", "version = 0"),
         ('algorithm = "rsa-2048-pkcs1-sha256"', 'algorithm = "rsa-1024"'), ("digits = 4", "digits = 0"),
+        ('name = "jpki-reference"', 'name = "jpki-reference\\n"'),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(value: str, bad: str) -> None:
@@ -60,9 +61,27 @@ def test_a_value_that_cannot_be_is_refused(value: str, bad: str) -> None:
         ('"rsa-2048-pkcs1-sha256"\npresent', '"rsa-2048-raw"\npresent', "without hashing"),
         ("nonce_length = 32", "nonce_length = 15", "repeat"),
         ('front = "0002"', 'front = "0005"', "My Number"),
+        ('certificate = "0004"', 'certificate = "0005"', "My Number"),
+        ('verification_number = "0012"', 'verification_number = "0013"', "My Number"),
         ('"D3921000310001010402"', '"D3921000310001010408"', "My Number"),
+        ('"D3921000310001010402"', '"D392100031000101040801"', "My Number"),
+        ('"D3921000310001010402"', '"D392100031"', "My Number"),
+        ('"D3921000310001010402"', '"D3921000310001010401"', "My Number"),
+        ('"D392F000260100000001"', '"D3921000310001010408"', "My Number"),
+        ('"D392F000260100000001"', '"D3921000310001010402"', "My Number"),
+        ('"D392F000260100000001"', '"D392100031"', "My Number"),
+        ('get_challenge = "00840000"', 'get_challenge = "00B08500"', "get_challenge"),
+        ('present_signature = "00820080"', 'present_signature = "00240180"', "present_signature"),
+        ('present_signature = "00820080"', 'present_signature = "00D60000"', "present_signature"),
+        ('load_body = "80A206C1"', 'load_body = "00DA06C1"', "load_body"),
+        ('load_signature = "80A200C1"', 'load_signature = "002C00C1"', "load_signature"),
+        ('digest-info"\n\n[pin]\nverify = "00200080"', 'digest-info"\n\n[pin]\nverify = "00240180"', "pin.verify"),
+        ('key = "001A"\nverify = "00200080"', 'key = "001A"\nverify = "00200093"', "surface.verify"),
+        ('sign_pinless = "802A0380"', 'sign_pinless = "802A039A"', "sign_pinless"),
+        ('sign_with_pin = "802A0080"', 'sign_with_pin = "00B08500"', "sign_with_pin"),
+        ('sign = "802A0000"', 'sign = "00B00000"', "surface.sign"),
     ],
-)
+)  # fmt: skip
 def test_an_unsafe_value_is_refused_with_its_reason(value: str, unsafe: str, why: str) -> None:
     """A profile that would weaken the key or the proof has an error of its own that says why."""
     assert value in REFERENCE
@@ -70,7 +89,14 @@ def test_an_unsafe_value_is_refused_with_its_reason(value: str, unsafe: str, why
         Profile.from_toml(REFERENCE.replace(value, unsafe).encode())
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+endless = st.integers(1, 6_000).flatmap(
+    lambda length: st.sampled_from([b"a = " + b"[" * length, b"a = " + b"1" * length])
+)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | endless)
+@example(b"a = " + b"[" * 50_000)
+@example(b"version = " + b"1" * 5_000)
 def test_any_file_is_a_profile_or_refused(text: bytes) -> None:
     """Any bytes in a profile file raise ProfileInvalid."""
     with pytest.raises(ProfileInvalid):

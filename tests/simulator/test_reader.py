@@ -158,6 +158,28 @@ def test_slow_card_stops_at_once(insert: Insert) -> None:
     assert reader.card.remove() is Departure.STOPPED
 
 
+def test_card_whose_tries_cannot_be_written(card_data: CardData, tmp_path: Path) -> None:
+    """A card whose folder takes nothing any more leaves, says why, and can still be taken away."""
+    card_data.save(tmp_path / "card")
+    told: list[Departure] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        inserted = InsertedCard(load_card(tmp_path / "card"), host, port, told.append)
+        connection, _address = server.accept()
+    with connection:
+        connection.settimeout(WAIT)
+        reader = Reader(connection, inserted)
+        for command in (JPKI, PIN):
+            reader.send(command)
+            assert reader.receive() == "9000"
+        (tmp_path / "card").rename(tmp_path / "elsewhere")
+        reader.send(VERIFY_WRONG)
+        assert connection.recv(1) == b""
+        assert reader.departure() is Departure.UNWRITABLE
+    assert inserted.remove() is Departure.UNWRITABLE
+    assert told == [Departure.UNWRITABLE]
+
+
 def test_no_reader(card_data: CardData, tmp_path: Path) -> None:
     """Where no reader listens, and where no card is, the error says which."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -97,6 +97,7 @@ def test_all_at_once(table: Table) -> None:
         ("insert 4", "there is no card 4"),
         ("insert one", "'one' is no number"),
         ("insert -1", "'-1' is no number"),
+        ("insert " + "1" * 5_000, f"'{'1' * 40}' is no number"),
         ("remove 2", "card 2 is on no reader"),
         ("remove 4", "there is no card 4"),
         ("remove 1 1", f"the commands are: {control.COMMANDS}"),

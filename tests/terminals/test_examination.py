@@ -13,7 +13,14 @@ from appliance.simulator.card import SoftwareCard
 from appliance.simulator.faults import Fault, FaultyCard, Mute, Removed, StatusWord
 from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.pki import Hierarchy
-from appliance.terminals.examination import ADVICE, Advice, Check, Examination, Finding, Verdict
+from appliance.terminals.examination import (
+    ADVICE,
+    ReaderAdvice,
+    ReaderCheck,
+    ReaderExamination,
+    ReaderFinding,
+    ReaderVerdict,
+)
 from tests.pcsc import lying_on
 
 PROFILE = shipped("jpki-reference")
@@ -28,9 +35,11 @@ def card(hierarchy: Hierarchy, now: datetime, pcscd: PrivatePcscd, *faults: Faul
         yield pcscd.readers[2].name
 
 
-async def findings(part: str | None, *, wait: float = 10.0, seconds: float = 10.0) -> dict[Check, Finding]:
+async def findings(
+    part: str | None, *, wait: float = 10.0, seconds: float = 10.0
+) -> dict[ReaderCheck, ReaderFinding]:
     """Return what is found at the reader *part*."""
-    examination = Examination(PROFILE, part, wait=wait, seconds=seconds)
+    examination = ReaderExamination(PROFILE, part, wait=wait, seconds=seconds)
     return {finding.check: finding async for finding in examination.findings()}
 
 
@@ -40,26 +49,26 @@ async def test_a_good_card_passes_every_check(
     """All checks are made, in their order, timed, and none complains."""
     with card(hierarchy, now, private_pcscd):
         found = await findings(None)
-    assert list(found) == list(Check)
-    assert {finding.verdict for finding in found.values()} == {Verdict.OK}
-    assert found[Check.PIN_PAD].advice is Advice.NO_PAD
+    assert list(found) == list(ReaderCheck)
+    assert {finding.verdict for finding in found.values()} == {ReaderVerdict.OK}
+    assert found[ReaderCheck.PIN_PAD].advice is ReaderAdvice.NO_PAD
     assert all(finding.seconds > 0 for finding in found.values())
 
 
 @pytest.mark.parametrize(
     ("fault", "check", "advice"),
     [
-        (StatusWord(SELECT, 0x6A82), Check.APPLICATION, Advice.NOT_JPKI),
-        (Removed(SELECT), Check.APPLICATION, Advice.UNREADABLE),
-        (StatusWord(EXTENDED, 0x6700), Check.EXTENDED, Advice.EXTENDED),
-        (StatusWord(CERTIFICATE, 0x6982), Check.CERTIFICATE, Advice.CERTIFICATE),
+        (StatusWord(SELECT, 0x6A82), ReaderCheck.APPLICATION, ReaderAdvice.NOT_JPKI),
+        (Removed(SELECT), ReaderCheck.APPLICATION, ReaderAdvice.UNREADABLE),
+        (StatusWord(EXTENDED, 0x6700), ReaderCheck.EXTENDED, ReaderAdvice.EXTENDED),
+        (StatusWord(CERTIFICATE, 0x6982), ReaderCheck.CERTIFICATE, ReaderAdvice.CERTIFICATE),
     ],
     ids=str,
 )
 async def test_what_is_wrong_is_found_where_it_is(
     fault: Fault,
-    check: Check,
-    advice: Advice,
+    check: ReaderCheck,
+    advice: ReaderAdvice,
     hierarchy: Hierarchy,
     now: datetime,
     private_pcscd: PrivatePcscd,
@@ -67,10 +76,22 @@ async def test_what_is_wrong_is_found_where_it_is(
     """One fault fails one check, with the advice for it; checks that do not depend on it are still made."""
     with card(hierarchy, now, private_pcscd, fault) as reader:
         found = await findings(reader)
-    failed = [finding for finding in found.values() if finding.verdict is Verdict.FAILED]
+    failed = [finding for finding in found.values() if finding.verdict is ReaderVerdict.FAILED]
     assert [(finding.check, finding.advice) for finding in failed] == [(check, advice)]
-    assert (Check.PIN_PAD in found) is (check in {Check.EXTENDED, Check.CERTIFICATE})
+    assert (ReaderCheck.PIN_PAD in found) is (check in {ReaderCheck.EXTENDED, ReaderCheck.CERTIFICATE})
     assert failed[0].code in BY_CODE
+
+
+async def test_a_card_that_does_not_come_back_is_the_last_finding(
+    hierarchy: Hierarchy, now: datetime, private_pcscd: PrivatePcscd
+) -> None:
+    """A card that is lost over the extended command ends the examination there; nothing else is blamed for it."""
+    with card(hierarchy, now, private_pcscd, Removed(EXTENDED)) as reader:
+        found = await findings(reader)
+    assert list(found) == list(ReaderCheck)[: list(ReaderCheck).index(ReaderCheck.EXTENDED) + 1]
+    last = found[ReaderCheck.EXTENDED]
+    assert last.verdict is ReaderVerdict.FAILED
+    assert last.advice in {ReaderAdvice.NO_CARD, ReaderAdvice.UNREADABLE}
 
 
 async def test_a_mute_card_does_not_hold_the_examination(
@@ -79,23 +100,25 @@ async def test_a_mute_card_does_not_hold_the_examination(
     """A card that never answers is a finding after the time that a check has."""
     with card(hierarchy, now, private_pcscd, Mute(SELECT)) as reader:
         found = await findings(reader, wait=1.0, seconds=1.0)
-    assert found[Check.APPLICATION].code == "card_timeout"
+    assert found[ReaderCheck.APPLICATION].code == "card_timeout"
 
 
 @pytest.mark.parametrize(
     ("part", "check", "advice"),
     [
-        ("No Such Reader", Check.READER, Advice.NO_READER),
-        ("Test Reader", Check.READER, Advice.WHICH_READER),
-        ("Test Reader 3 00 00", Check.CARD, Advice.NO_CARD),
+        ("No Such Reader", ReaderCheck.READER, ReaderAdvice.NO_READER),
+        ("Test Reader", ReaderCheck.READER, ReaderAdvice.WHICH_READER),
+        ("Test Reader 3 00 00", ReaderCheck.CARD, ReaderAdvice.NO_CARD),
     ],
 )
 @pytest.mark.usefixtures("private_pcscd")
-async def test_without_reader_or_card_that_is_the_last_check(part: str, check: Check, advice: Advice) -> None:
+async def test_without_reader_or_card_that_is_the_last_check(
+    part: str, check: ReaderCheck, advice: ReaderAdvice
+) -> None:
     """No reader, several, or one without a card: what cannot work any more is not tried."""
     found = await findings(part, wait=0.1)
     assert list(found)[-1] is check
-    assert (found[check].verdict, found[check].advice) == (Verdict.FAILED, advice)
+    assert (found[check].verdict, found[check].advice) == (ReaderVerdict.FAILED, advice)
 
 
 async def test_a_stopped_service_is_the_first_finding(private_pcscd: PrivatePcscd) -> None:
@@ -105,12 +128,14 @@ async def test_a_stopped_service_is_the_first_finding(private_pcscd: PrivatePcsc
         found = await findings(None)
     finally:
         private_pcscd.start()
-    assert {check: finding.advice for check, finding in found.items()} == {Check.SERVICE: Advice.SERVICE}
+    assert {check: finding.advice for check, finding in found.items()} == {
+        ReaderCheck.SERVICE: ReaderAdvice.SERVICE
+    }
 
 
 def test_every_check_and_advice_has_its_words() -> None:
     """Nothing can be found that cannot be told, and the permission's advice is not the service's."""
-    for key in [f"check-{check}" for check in Check] + [f"advice-{advice}" for advice in Advice]:
+    for key in [f"check-{check}" for check in ReaderCheck] + [f"advice-{advice}" for advice in ReaderAdvice]:
         assert story(f"doctor-{key}").ja != story(f"doctor-{key}").en
     assert ADVICE.keys() <= BY_CODE.keys()
-    assert ADVICE["pcsc_refused"] is Advice.PERMISSION
+    assert ADVICE["pcsc_refused"] is ReaderAdvice.PERMISSION

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from appliance.card.apdu import Command, Response
 from appliance.card.dialogue import Exchange, Step, VerifyHolder
+from appliance.card.jpki import HolderProof
+from appliance.card.nonce import Nonce
 from appliance.card.profile import Header
+from appliance.card.tlv import Tlv
 from appliance.errors import (
     BY_CODE,
     ApplianceError,
@@ -428,6 +431,15 @@ def test_nothing_personal_is_shown() -> None:
     for shown in (repr(said), repr(ScenarioStep(name="a", expect=("9000",), command="00200082ABCD"))):
         assert "0020" not in shown
     assert "ABCD" not in repr(Responses(session=SESSION, seq=0, responses=("ABCD9000",)))
+    assert "eyJ" not in repr(SignedScenario(jws="eyJ0.eyJ1.eyJ2"))
+    number = b"55021720352285"
+    for held in (
+        Exchange((Step("verify-number", Command(0, 0x20, 0, 0x80, number)),)),
+        Response(number, 0x9000),
+        Tlv(0xDF22, number),
+        HolderProof(Nonce(b"\xff"), number, number),
+    ):
+        assert number.decode() not in repr(held)
 
 
 def test_a_message_too_long_for_a_frame_is_our_own_bug() -> None:

@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.card.dialogue import VerifyHolder
+from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.card.profile import Header
-from appliance.errors import CardUnreadable, PinCancelled
+from appliance.errors import CardTimeout, CardUnreadable, PinCancelled
 from appliance.terminals import pinpad
+from appliance.terminals.attendant import Attendant
+from appliance.terminals.session import Abilities, Manner, PcscCard
+from appliance.terminals.view import Desk
 
 STEP = VerifyHolder("verify-holder", Header.from_hex("00200080"), 4)
 
@@ -76,6 +79,61 @@ def test_any_bytes_are_features_and_properties_or_none(answer: bytes) -> None:
     """Whatever a driver answers, something is made of it and nothing is raised."""
     assert len(pinpad.features(answer)) <= len(answer) // 6
     assert pinpad.extended_transmitted(answer) in {True, False, None}
+
+
+class PadReader:
+    """A reader with a pad, which remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    def require_same_card(self) -> None:
+        """It is the same."""
+
+    def control(self, code: int, data: bytes) -> bytes:
+        """Say that the card took the PIN."""
+        assert code == 0x42330006
+        self.told.append(data)
+        return b"\x90\x00"
+
+
+async def entered(reader: PadReader, pin_seconds: float, within: float | None) -> int:
+    """Have a PIN entered on *reader*'s pad, and return what its two timers were set to, which is the same."""
+    attendant = Attendant("pad")
+    card = PcscCard(
+        attendant,
+        reader,  # type: ignore[arg-type]  # of a connection, this needs no more
+        Desk("Pad", pin_seconds=pin_seconds),
+        Abilities(pad=0x42330006),
+        Manner(10.0),
+    )
+    try:
+        await card.exchange(Exchange((STEP,)), within)
+    finally:
+        attendant.end()
+    (structure,) = reader.told
+    assert structure[0] == structure[1]
+    return structure[0]
+
+
+@pytest.mark.parametrize(
+    ("pin_seconds", "within", "timer"),
+    [(60.0, None, 30), (60.0, 23.8, 10), (300.0, 69.8, 33), (300.0, None, 150), (3_600.0, None, 255)],
+)
+async def test_a_pad_has_no_more_time_than_somebody_waits(
+    pin_seconds: float, within: float | None, timer: int
+) -> None:
+    """Until the first key and from there on, both together end before whoever asked gives up: no try is spent afterwards."""
+    assert await entered(PadReader(), pin_seconds, within) == timer
+
+
+@pytest.mark.parametrize(("pin_seconds", "within"), [(60.0, 3.0), (1.5, None)])
+async def test_a_pad_is_not_asked_where_no_time_is_left(pin_seconds: float, within: float | None) -> None:
+    """A timer of 0 would be the reader's own, which may be none: nothing is asked then."""
+    reader = PadReader()
+    with pytest.raises(CardTimeout):
+        await entered(reader, pin_seconds, within)
+    assert not reader.told
 
 
 @pytest.mark.parametrize("status", ["6400", "6401", "6403"])

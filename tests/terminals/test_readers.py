@@ -42,7 +42,7 @@ from appliance.terminals import scard
 from appliance.terminals.readers import Readers
 from appliance.terminals.session import PcscCard
 from appliance.terminals.transport import Extended
-from appliance.terminals.view import CardInserted, CardTaken, Desk, Event, ReaderDown, ReaderUp
+from appliance.terminals.view import CardInserted, CardTaken, Desk, Event, ReaderDown, ReaderUp, View
 from tests.pcsc import Client
 
 WAIT, SECONDS, PATIENCE = 15.0, 15.0, 30.0
@@ -257,6 +257,50 @@ async def test_a_card_that_comes_while_it_is_connected_to_is_connected_to_again(
         proof = await proved(readers, "desk-1", institution, 2)
     assert len(proof.signature) == 256
     assert next(stale, None) is None
+
+
+@dataclass(slots=True)
+class Clock:
+    """A loop that knows the time, which the test sets, and nothing else."""
+
+    now: float = 0.0
+
+    def time(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.mark.parametrize(("put_on_again_at", "tries"), [(3.0, 3), (WAIT + 3.0, 2)])
+async def test_a_card_that_is_put_on_again_may_fail_once_more(
+    monkeypatch: pytest.MonkeyPatch, put_on_again_at: float, tries: int
+) -> None:
+    """Connecting to a card fails for a moment, to each anew: who fumbles has the whole wait, and no more than that."""
+    readers = Readers({"desk-1": Desk("Reader")})
+    clock, place, tried, taken = Clock(), readers._places["desk-1"], [], asyncio.Event()
+    readers._loop = clock  # type: ignore[assignment]  # of a loop, this needs the time alone
+
+    def see(insertions: int, *, card: bool) -> None:
+        readers._see(View(clock.now, 0.0, {"Reader 1": scard.ReaderState(card, insertions, 0)}))
+
+    async def connect(_function: object, _seconds: float) -> tuple[str, str]:
+        tried.append(clock.now)
+        if len(tried) == 1:
+            see(2, card=False)
+            taken.set()
+        if len(tried) <= 2:
+            raise CardRemoved("a card came or went while it was connected to")
+        return "connection", "able"
+
+    async def put_on_again() -> None:
+        await taken.wait()
+        clock.now = put_on_again_at
+        see(3, card=True)
+
+    monkeypatch.setattr(place.attendant, "call", connect)
+    see(1, card=True)
+    with nullcontext() if tries == 3 else pytest.raises(CardRemoved):
+        await asyncio.gather(readers._connect(place, ExitStack(), WAIT, SECONDS), put_on_again())
+    assert tried == [0.0, *[put_on_again_at] * (tries - 1)]
 
 
 async def test_two_readers_work_at_once(

@@ -807,6 +807,26 @@ async def test_new_settings_reach_terminals_when_they_are_free() -> None:
         assert (welcome.heartbeat_ms, welcome.issuer) == (7000, "https://new.test")
 
 
+async def test_old_settings_are_not_kept_up_by_readers_in_turn() -> None:
+    """After a change of settings a busy terminal begins nothing new at its other reader, and connects again when it is free."""
+    async with served(relay()) as there:
+        wire = await there.terminal(said=hello(R1, Reader(alias="r2")))
+        task = asyncio.create_task(held(there))
+        said = await asked(wire)
+        there.relay.renew(Terms(heartbeat=7), "https://new.test", None)
+        with pytest.raises(TerminalAbsent):
+            await held(there, 2, desk="t1.r2")
+        with pytest.raises(ReaderBusy):
+            await held(there, 3)
+        await wire.say(answer(said))
+        await task
+        assert await wire.closed() == CloseCode.RENEWED
+        again = await there.terminal(said=hello(R1, Reader(alias="r2")))
+        task = asyncio.create_task(held(there, 4, desk="t1.r2"))
+        await again.say(answer(await asked(again)))
+        await task
+
+
 async def test_a_terminal_that_is_forgotten_before_it_introduces_itself_gets_no_desk() -> None:
     """Who was let in by the old settings, and is slow to speak, is let go like those who had spoken."""
     async with served(relay()) as there:

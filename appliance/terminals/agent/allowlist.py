@@ -11,13 +11,14 @@ not about, and nothing twice:
     front     one VERIFY with 照合番号B, queried before; read front and issuer, prove genuine once
     visual    what is in front, and after its end what is in pinless
 
-Either of the first two, and the second half of the last, may begin with a look at what kind of card it is. VERIFY with anything else, CHANGE REFERENCE
-DATA, RESET RETRY COUNTER, UPDATE, WRITE, ERASE and PUT DATA, other applications, and the My Number are in no
-conversation. What lengths and fixed parts leave open is in `Form`.
+Either of the first two, and the second half of the last, may begin with a look at what kind of card it is, and may
+take one where the card has stopped it before a credential was tried. VERIFY with anything else, CHANGE REFERENCE DATA,
+RESET RETRY COUNTER, UPDATE, WRITE, ERASE and PUT DATA, other applications, and the My Number are in no conversation.
+What lengths and fixed parts leave open is in `Form`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from appliance.card import token_info
@@ -27,11 +28,12 @@ from appliance.card.cvc import Shape
 from appliance.card.dialogue import Exchange, Step, VerifyHolder
 from appliance.card.file import READ
 from appliance.card.jpki import DIGEST_INFO_SHA256, LONGEST_CERTIFICATE
-from appliance.card.profile import MY_NUMBER_FILE, TEXT_APPLICATION, ApplicationId, FileId, Header, Profile
+from appliance.card.profile import ApplicationId, FileId, Header, Profile
+from appliance.card.reach import require_in_reach
 from appliance.card.refusal import enough_tries
 from appliance.card.surface import CARD_SIGNATURE_LENGTH, LONGEST_FRONT
 from appliance.card.verification_number import VerificationNumber
-from appliance.errors import ProfileUnsafe, TerminalCommandRefused, VerificationNumberInvalid
+from appliance.errors import TerminalCommandRefused, VerificationNumberInvalid
 from appliance.terminals.messages import Mode
 
 MOST_BEGINNINGS: Final = 4
@@ -96,46 +98,48 @@ class PinForm:
 Conversation: TypeAlias = tuple[Form | PinForm, ...]
 
 
-class AllowList:
-    """The allow-list of one session on one power-up of a card, for *mode* by *profile*."""
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Where a session stands; *stages* are the conversations to choose from now, and those to come."""
 
-    def __init__(self, profile: Profile, mode: Mode) -> None:
-        self._conversations, *self._afterwards = conversations(profile, mode)
-        self._places: frozenset[tuple[int, int]] = frozenset()
-        """For each conversation that fits so far, its number and that of the form that comes next."""
-        self._beginnings = 0
-        self._open = True
-        """Whether a conversation may still be begun."""
+    stages: tuple[tuple[Conversation, ...], ...]
+    places: frozenset[tuple[int, int]] = frozenset()
+    """For each conversation that fits so far, its number and that of the form that comes next."""
+    beginnings: int = 0
+    open: bool = True
+    """Whether a conversation may still be begun."""
 
-    def admit(self, exchange: Exchange) -> None:
-        """Go on by *exchange*, all of it; or raise TerminalCommandRefused, after which the session is over."""
-        if not exchange.steps:
-            raise TerminalCommandRefused("a scenario without steps")
-        for number, step in enumerate(exchange.steps, start=1):
-            self._advance(number, step)
+    def after(self, steps: Sequence[Step | VerifyHolder]) -> "_Standing":
+        """Return where it stands after *steps*, or raise TerminalCommandRefused."""
+        standing = self
+        for number, step in enumerate(steps, start=1):
+            following = standing._after(step)
+            if following is None:
+                raise TerminalCommandRefused(f"step {number} of a scenario is not on this terminal's list")
+            standing = following
+        return standing
 
-    def stopped(self) -> None:
-        """Take note that the card did not answer as expected: the conversation is over, another may be begun."""
-        self._places = frozenset()
-
-    def _advance(self, number: int, step: Step | VerifyHolder) -> None:
-        found = self._following(self._places, step)
-        if not found and self._afterwards and self._is_complete:
-            self._conversations, *self._afterwards = self._afterwards
-            self._places, self._beginnings, self._open = frozenset(), 0, True
-        if not found and self._open and self._beginnings < MOST_BEGINNINGS:
-            found = self._following(frozenset((each, 0) for each in range(len(self._conversations))), step)
-            self._beginnings += 1
+    def _after(self, step: Step | VerifyHolder) -> "_Standing | None":
+        standing, found = self, self._following(self.places, step)
+        if not found and len(self.stages) > 1 and self._is_complete:
+            standing = _Standing(self.stages[1:])
+        if not found and standing.open and standing.beginnings < MOST_BEGINNINGS:
+            beginnings = frozenset((which, 0) for which in range(len(standing.stages[0])))
+            found = standing._following(beginnings, step)
+            standing = replace(standing, beginnings=standing.beginnings + 1)
         if not found:
-            raise TerminalCommandRefused(f"step {number} of a scenario is not on this terminal's list")
-        if any(self._conversations[which][place].last for which, place in found):
-            self._open = False
-        self._places = frozenset((which, place + 1) for which, place in found)
+            return None
+        conversations = standing.stages[0]
+        return replace(
+            standing,
+            places=frozenset((which, place + 1) for which, place in found),
+            open=standing.open and not any(conversations[which][place].last for which, place in found),
+        )
 
     @property
     def _is_complete(self) -> bool:
         """Whether a conversation has come to its end, every step of it done as it should be."""
-        return any(place == len(self._conversations[which]) for which, place in self._places)
+        return any(place == len(self.stages[0][which]) for which, place in self.places)
 
     def _following(
         self, places: frozenset[tuple[int, int]], step: Step | VerifyHolder
@@ -143,7 +147,7 @@ class AllowList:
         """Return which forms *step* is of, from *places* on; optional ones may be passed over."""
         found = set()
         for which, first in places:
-            conversation = self._conversations[which]
+            conversation = self.stages[0][which]
             for place in range(first, len(conversation)):
                 if conversation[place].admits(step):
                     found.add((which, place))
@@ -153,16 +157,33 @@ class AllowList:
         return found
 
 
+class AllowList:
+    """The allow-list of one session on one power-up of a card, for *mode* by *profile*."""
+
+    def __init__(self, profile: Profile, mode: Mode) -> None:
+        self._before = self._standing = _Standing(conversations(profile, mode))
+        self._admitted: tuple[Step | VerifyHolder, ...] = ()
+
+    def admit(self, exchange: Exchange) -> None:
+        """Go on by *exchange*, all of it; or raise TerminalCommandRefused, after which the session is over."""
+        if not exchange.steps:
+            raise TerminalCommandRefused("a scenario without steps")
+        self._before, self._admitted = self._standing, exchange.steps
+        self._standing = self._before.after(exchange.steps)
+
+    def stopped(self, done: int) -> None:
+        """
+        Take note that of the exchange that was admitted last, *done* steps were sent, the last of which failed.
+
+        That conversation is over. What was not sent counts for nothing: where a credential had no try left and so was
+        not tried, another conversation may be begun, such as a look at what kind of card it is.
+        """
+        self._standing = replace(self._before.after(self._admitted[:done]), places=frozenset())
+
+
 def conversations(profile: Profile, mode: Mode) -> tuple[tuple[Conversation, ...], ...]:
     """Return what may be said in *mode*, the choices at each stage of it; or raise ProfileUnsafe."""
-    surface = profile.surface
-    files = (surface.front, surface.certificate, surface.verification_number, surface.key)
-    if surface.aid.startswith(TEXT_APPLICATION) or profile.application.aid.startswith(TEXT_APPLICATION):
-        raise ProfileUnsafe(
-            "an application of the profile is the one with the My Number, which is never read"
-        )
-    if MY_NUMBER_FILE in files:
-        raise ProfileUnsafe("a file of the profile is the one with the My Number, which is never read")
+    require_in_reach(profile)
     match mode:
         case Mode.PINLESS:
             return ((_inspect(profile), _pinless(profile)),)

@@ -57,10 +57,10 @@ class Keyboard:
         nobody is told to enter a PIN while it would still appear on the screen.
         """
         deadline = monotonic() + seconds
-        if not self._taken.acquire(timeout=seconds):
+        if not self._acquired(deadline, given_up):
             return None
         try:
-            if self._closed.is_set():
+            if given_up.is_set() or self._closed.is_set():
                 return None
             with self._silent():
                 silent()
@@ -69,6 +69,13 @@ class Keyboard:
             return None
         finally:
             self._taken.release()
+
+    def _acquired(self, deadline: float, given_up: threading.Event) -> bool:
+        """Return whether nobody else has the keyboard any more; not waited for longer than somebody wants the answer."""
+        while (left := deadline - monotonic()) > 0 and not (given_up.is_set() or self._closed.is_set()):
+            if self._taken.acquire(timeout=min(left, _STEP_SECONDS)):
+                return True
+        return False
 
     def _line(self, deadline: float, given_up: threading.Event) -> str | None:
         entered = bytearray()

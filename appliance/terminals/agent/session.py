@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from appliance.card.apdu import Response
 from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.card.profile import Profile
+from appliance.config.terminals import LONGEST_SCENARIO, LONGEST_WAIT
 from appliance.errors import (
     ApplianceError,
     CardError,
@@ -46,9 +47,6 @@ from appliance.terminals.readers import Readers
 from appliance.terminals.session import PcscCard
 from appliance.terminals.sessions import TERMINAL, TerminalMove, TerminalPhase, after
 
-LONGEST_WAIT: Final = 600.0
-LONGEST_SCENARIO: Final = 400.0
-"""Seconds that a scenario may have, whatever the appliance says: an exchange, and the holder's time for the PIN."""
 LONGEST_PAUSE: Final = 330.0
 """Seconds that a card is held for an appliance that says nothing about it."""
 _LONGEST_DETAIL: Final = 200
@@ -177,7 +175,8 @@ class Session:
         try:
             await self._serving
         except asyncio.CancelledError:
-            if self._failure is None:
+            # Where the appliance has ended the session meanwhile, there is nothing more to be reported.
+            if self._failure is None or self._phase is TerminalPhase.OVER:
                 raise
             raise self._failure from None
 
@@ -205,7 +204,7 @@ class Session:
                 task = await self._next()
                 answers = await self._done(card, task)
                 if not scenarios.ran_through(task.exchange, answers):
-                    self._listed.stopped()
+                    self._listed.stopped(len(answers))
                 self._seq += 1
                 self.move(TerminalMove.SEND_RESPONSES)
                 await self._say(scenarios.responses(self.start.session, task.seq, answers))
@@ -233,7 +232,7 @@ class Session:
             board.place(reader, Place.ENTER_PIN_ON_PAD)
         try:
             async with asyncio.timeout_at(task.deadline):
-                answers = await card.exchange(task.exchange)
+                answers = await card.exchange(task.exchange, within=task.deadline - self._loop.time())
         except TimeoutError as error:
             raise CardTimeout("the scenario was not done by its deadline") from error
         board.place(reader, Place.TALKING)

@@ -9,6 +9,7 @@ import ssl
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,7 +27,7 @@ from appliance.terminals.view import Desk
 
 _PROFILE_FILE: Final = ".toml"
 _MOST_NODES: Final = 8
-_Url: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^wss://[!-~]{1,512}$")]
+_Url: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^wss://[!-~]{1,512}\Z")]
 _Pause: TypeAlias = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
 
 
@@ -75,6 +76,8 @@ class ApplianceSettings(_Section, frozen=True, kw_only=True):
         tls = (self.authorities, self.certificate, self.key_file)
         if any((one is None) is (self.url is not None) for one in tls):
             raise ValueError("authorities, certificate and key_file go with url, all three of them")
+        for url in self.urls:
+            _require_reachable(url)
         if len(set(self.urls)) < len(self.urls):
             raise ValueError("a node is named twice")
         if self.longest_pause_seconds < self.shortest_pause_seconds:
@@ -90,6 +93,19 @@ class ApplianceSettings(_Section, frozen=True, kw_only=True):
                 return (url,)
             case urls:
                 return urls
+
+
+def _require_reachable(url: str) -> None:
+    """Raise ValueError where nothing can be at *url*, or it holds a secret; it is not repeated."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError("a url is no address: its host or port cannot be") from error
+    if not whole:
+        raise ValueError("a url is no address: its host or port cannot be")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a url holds a name or password: a terminal shows its certificate instead")
 
 
 class ScenarioSettings(_Section, frozen=True, kw_only=True):

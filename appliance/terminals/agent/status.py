@@ -90,6 +90,7 @@ class Board:
     def __init__(self, readers: tuple[str, ...], show: Show = show_nobody, nodes: int = 1) -> None:
         self._show = show
         self._links = [_NodeLink()] * nodes
+        self._absent = set(readers)
         self.status = Status(readers=dict.fromkeys(readers, ReaderLine(Place.ABSENT)), nodes=nodes)
 
     def link(  # noqa: PLR0913 - each has its name at the call
@@ -121,6 +122,7 @@ class Board:
         """Take down whether a card lies on *reader*; None where the reader is not there."""
         line = self.status.readers[reader]
         place = line.place
+        (self._absent.add if present is None else self._absent.discard)(reader)
         if present is None:
             place = Place.ABSENT
         elif place is Place.ABSENT or (place in ENDED and line.card and not present):
@@ -128,7 +130,9 @@ class Board:
         self._reader(reader, ReaderLine(place, line.code if place is line.place else None, bool(present)))
 
     def place(self, reader: str, place: Place, code: str | None = None) -> None:
-        """Take down how it stands at *reader*."""
+        """Take down how it stands at *reader*; nothing is awaited at one that is not there."""
+        if place is Place.IDLE and reader in self._absent:
+            place = Place.ABSENT
         self._reader(reader, replace(self.status.readers[reader], place=place, code=code))
 
     def _reader(self, reader: str, line: ReaderLine) -> None:

@@ -73,6 +73,10 @@ class SignedScenario(Message, frozen=True, tag="signed_scenario"):
         str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z", max_length=20_000)
     ]
 
+    def __repr__(self) -> str:
+        """Show nothing of the claims, which hold commands."""
+        return "SignedScenario()"
+
 
 class ScenarioClaims(Part, frozen=True):
     """What a signed scenario says: the scenario, for whom, and until when."""

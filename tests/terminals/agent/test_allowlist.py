@@ -18,8 +18,6 @@ from appliance.card.cvc import Chain, Shape, check_chain
 from appliance.card.dialogue import Dialogue, Exchange, InstitutionSignature, Step, VerifyHolder
 from appliance.card.nonce import Nonce
 from appliance.card.profile import (
-    MY_NUMBER_FILE,
-    TEXT_APPLICATION,
     ApplicationId,
     FileId,
     Header,
@@ -27,6 +25,7 @@ from appliance.card.profile import (
     shipped,
     shipped_names,
 )
+from appliance.card.reach import MY_NUMBER_FILE, TEXT_APPLICATION
 from appliance.card.verification_number import VerificationNumber
 from appliance.errors import ApplianceError, ProfileUnsafe, TerminalCommandRefused
 from appliance.simulator.pki import Hierarchy
@@ -133,7 +132,7 @@ def test_a_second_chain_may_be_offered_before_anything_was_signed(chain: Chain) 
     introducing, proving = conversation(Mode.PINLESS, PROFILE, chain)
     for _ in range(MOST_BEGINNINGS - 1):
         listed.admit(introducing)
-        listed.stopped()
+        listed.stopped(5)
     listed.admit(introducing)
     listed.admit(proving)
     with pytest.raises(TerminalCommandRefused):
@@ -141,7 +140,7 @@ def test_a_second_chain_may_be_offered_before_anything_was_signed(chain: Chain) 
     listed = AllowList(PROFILE, Mode.PINLESS)
     for _ in range(MOST_BEGINNINGS):
         listed.admit(introducing)
-        listed.stopped()
+        listed.stopped(5)
     with pytest.raises(TerminalCommandRefused):
         listed.admit(introducing)
 
@@ -152,10 +151,37 @@ def test_nothing_goes_on_after_a_card_that_did_not_answer_as_expected(mode: Mode
     listed = AllowList(PROFILE, mode)
     first, *rest = conversation(mode, PROFILE, chain)
     listed.admit(first)
-    listed.stopped()
+    listed.stopped(len(first.steps))
     for exchange in rest or [first]:
         with pytest.raises(TerminalCommandRefused):
             listed.admit(exchange)
+
+
+def test_a_credential_that_was_not_tried_lets_the_card_be_looked_at(chain: Chain) -> None:
+    """Where no try is left, the card may be asked of what kind it is; after a try, with whatever answer, nothing begins."""
+    (with_pin,) = conversation(Mode.PIN, PROFILE, chain)
+    (look,) = exchanges(jpki.inspect(PROFILE))
+    verify = next(place for place, each in enumerate(with_pin.steps) if isinstance(each, VerifyHolder))
+    for done in range(1, len(with_pin.steps) + 1):
+        listed = AllowList(PROFILE, Mode.PIN)
+        listed.admit(with_pin)
+        listed.stopped(done)
+        if done <= verify:
+            listed.admit(look)
+        else:
+            for refused in (look, with_pin):
+                with pytest.raises(TerminalCommandRefused):
+                    listed.admit(refused)
+
+
+def test_what_a_card_has_stopped_does_not_count_as_seen(chain: Chain) -> None:
+    """A front and what may follow it, asked for at once, do not let the rest begin where the card stopped the front."""
+    reading, showing, introducing, _ = conversation(Mode.VISUAL, PROFILE, chain)
+    listed = AllowList(PROFILE, Mode.VISUAL)
+    listed.admit(Exchange((*reading.steps, *showing.steps, *introducing.steps)))
+    listed.stopped(3)
+    with pytest.raises(TerminalCommandRefused):
+        listed.admit(introducing)
 
 
 @every_mode
@@ -180,7 +206,7 @@ def test_a_front_that_was_seen_to_its_end_lets_its_card_go_on(chain: Chain) -> N
     listed = AllowList(PROFILE, Mode.VISUAL)
     listed.admit(reading)
     listed.admit(showing)
-    listed.stopped()
+    listed.stopped(len(showing.steps))
     with pytest.raises(TerminalCommandRefused):
         listed.admit(introducing)
     listed = AllowList(PROFILE, Mode.VISUAL)

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import termios
 import threading
 from collections.abc import Iterator
@@ -82,9 +83,22 @@ def test_a_holder_may_decline(hands: Hands, key: str) -> None:
 def test_digits_typed_before_the_question_are_no_pin(hands: Hands) -> None:
     """Whatever lay in the keyboard when the question came is thrown away."""
     hands.type("9999\r")
+    select.select([hands.far], [], [], PATIENCE)  # until they have arrived there
     answer = hands.asked()
     hands.type("1234\r")
     assert answer.result(PATIENCE) == "1234"
+
+
+def test_who_has_given_up_does_not_wait_for_the_keyboard(hands: Hands) -> None:
+    """While another holder enters a PIN, a question whose session has ended is over at once, and nobody is told anything."""
+    first, given_up = hands.asked(), threading.Event()
+    second, told = hands.question(given_up=given_up)
+    given_up.set()
+    assert second.result(PATIENCE / 2) is None
+    assert not told.is_set()
+    assert not first.done()
+    hands.type("1234\r")
+    assert first.result(PATIENCE) == "1234"
 
 
 def test_nobody_is_waited_for_without_end(hands: Hands) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -14,10 +15,13 @@ from appliance.card.verification_number import VerificationNumber
 from appliance.errors import CardRemoved, PinRejected
 from appliance.simulator.faults import Removed, Slow
 from appliance.simulator.pcscd import PrivatePcscd
-from appliance.terminals.agent.status import Link, Place
+from appliance.terminals import scenarios
+from appliance.terminals.agent.session import Equipment, Session
+from appliance.terminals.agent.status import Board, Link, Place
 from appliance.terminals.messages import (
     Abort,
     ApplianceProblem,
+    FromTerminal,
     Mode,
     Outcome,
     PinEntry,
@@ -26,6 +30,7 @@ from appliance.terminals.messages import (
     TerminalCode,
     TerminalProblem,
 )
+from appliance.terminals.sessions import TerminalMove
 from appliance.terminals.view import Desk
 from tests.terminals.agent.conftest import (
     NONCE,
@@ -60,6 +65,45 @@ async def test_it_says_who_it_is_and_what_lies_on_its_readers(
         assert (await line.card(present=False)).insertion == count
     status = await running.until(lambda status: status.link is Link.CONNECTED)
     assert status.terminal == "ward-3"
+
+
+class NoCard:
+    """Readers on which nobody ever puts a card."""
+
+    @asynccontextmanager
+    async def card(self, _reader: str, **_options: object) -> AsyncIterator[None]:
+        """Wait without end."""
+        await asyncio.Event().wait()
+        yield
+
+
+async def test_a_refusal_and_an_end_that_cross_are_an_end() -> None:
+    """A scenario is refused, and before that is told the appliance ends the session: nothing more is said, nothing fails."""
+    said: list[FromTerminal] = []
+
+    async def send(message: FromTerminal) -> None:
+        said.append(message)
+
+    equipment = Equipment(
+        NoCard(),  # type: ignore[arg-type]  # of the readers, a session needs no more
+        PROFILE,
+        Board((READER,)),
+        PinEntry.NONE,
+        lambda _reader, _given_up, _silent: None,
+        lambda: 0.0,
+    )
+    start = Start(session=SESSION, reader=READER, mode=Mode.PINLESS, wait_ms=15_000)
+    session = Session(start, equipment, send, lambda: None, None)
+    session.card_put_on()
+    task = asyncio.create_task(session.run())
+    await asyncio.sleep(0)
+    erase = Exchange((Step("erase", Header.from_hex("000E0000").command()),))
+    session.take(scenarios.scenario(SESSION, 0, 1_000, erase), card=True)
+    session.move(TerminalMove.ABORT)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not said
 
 
 async def test_pinless_from_start_to_the_card_taken_away(

@@ -1,6 +1,7 @@
 """The terminal agent and the appliance's own side of the protocol."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,17 +14,28 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from appliance.authentication import converse
 from appliance.card import jpki
-from appliance.errors import CardRemoved, TerminalCommandRefused, TerminalSignatureRefused
+from appliance.errors import (
+    ApplianceError,
+    CardRemoved,
+    CardWithoutPin,
+    PinBlocked,
+    TerminalCommandRefused,
+    TerminalSignatureRefused,
+)
+from appliance.simulator.kinds import Kind
+from appliance.simulator.pki import Hierarchy
 from appliance.terminals.agent.node import Address
 from appliance.terminals.agent.status import Place
 from appliance.terminals.desks import Stage, Work
 from appliance.terminals.messages import (
     CardState,
     Mode,
+    PinEntry,
 )
 from appliance.terminals.places import DeskState, Terms
 from appliance.terminals.relay import Relay
 from appliance.terminals.signing import ScenarioSigner
+from tests.simulator.conversation import JPKI, PIN, VERIFY_WRONG
 from tests.terminals.agent.conftest import (
     KEY,
     NONCE,
@@ -115,6 +127,46 @@ async def test_the_whole_way_with_the_relay(
         name = await desk(relay, DeskState.CARD)
         async with relay.card(name, Work("5" * 32, Mode.PINLESS), hear) as card:
             assert len((await institution.authenticate(card)).signature) == 256
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [({"kind": Kind.FACE_ONLY}, CardWithoutPin), ({"signing": True}, PinBlocked)],
+)
+async def test_a_card_whose_pin_has_no_try_left_is_told_for_what_it_is(
+    tmp_path_factory: pytest.TempPathFactory,
+    begin: Begin,
+    hand: Hand,
+    institution: Institution,
+    hierarchy: Hierarchy,
+    now: datetime,
+    change: dict[str, object],
+    refusal: type[ApplianceError],
+) -> None:
+    """At a terminal as at the appliance's own reader: a locked PIN and a card without PIN are told apart, and nobody is asked."""
+    socket = tmp_path_factory.mktemp("r") / "s"
+    asked: list[str] = []
+
+    def ask(reader: str, _given_up: threading.Event, _silent: Callable[[], None]) -> str | None:
+        asked.append(reader)
+        return "1234"
+
+    await begin(
+        addresses=(Address("ws://appliance/v1/terminal", socket=str(socket)),),
+        pin_entry=PinEntry.SCREEN,
+        ask_pin=ask,
+    )
+    hand.data = hierarchy.issue_card(now=now, **change)  # type: ignore[arg-type]  # options of several types
+    hand.put()
+    for command in (JPKI, PIN, *[VERIFY_WRONG] * 3):
+        hand.card.respond(bytes.fromhex(command))
+    async with served(socket, Relay(Terms(), "appliance.test")) as relay:
+        name = await desk(relay, DeskState.CARD)
+        _, hear = _stages()
+        with pytest.raises(refusal):
+            async with relay.card(name, Work("1" * 32, Mode.PIN), hear) as card:
+                await institution.authenticate(card, Mode.PIN)
+    assert not asked
 
 
 async def desk_is_empty(relay: Relay) -> None:
