@@ -3,7 +3,8 @@ The client: one call from a desk to a verified result.
 
 A request carries an Idempotency-Key and is sent again where its answer was lost, so there is one authentication
 whatever becomes of connections. Whoever stops waiting, by cancelling the task or by its time limit, has the
-authentication cancelled as well: a card is not kept for nobody. Nothing is logged here at all.
+authentication cancelled as well, by that key, also where it is not known whether the request has arrived: a card is not
+kept for nobody. Nothing is logged here at all.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from appliance.catalogue import Language
 from appliance.client.address import Address
 from appliance.client.answers import Desk, Desks, Front, Job, Shown, decoded
 from appliance.client.checks import IdentityCheck, VisualCheck
-from appliance.client.exchange import Ask, Deadline, Exchange
+from appliance.client.exchange import Answer, Ask, Deadline, Delivery, Exchange
 from appliance.client.refused import Refused
 from appliance.client.result import Question, Result, require_evidence, verify
 from appliance.errors import (
@@ -39,6 +40,9 @@ _TO_DECIDE: Final = "awaiting-decision"
 _KEYS_SECONDS: Final = 15.0
 _FRONT_SECONDS: Final = 60.0
 _LETTING_GO_SECONDS: Final = 5.0
+"""How long whoever stops waiting is held up at most, and a client that is closed."""
+_CANCELLING_SECONDS: Final = 60.0
+"""For which it is tried, while the client is open."""
 
 Mode = Literal["pinless", "pin"]
 
@@ -79,7 +83,8 @@ class Client:
         self._pinned = None if keys is None else Keys(keys)
         self._keys = self._pinned
         self._opened: Exchange | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], Deadline] = {}
+        """What cancels something, and until when it is waited for."""
 
     async def __aenter__(self) -> Self:
         self._opened = Exchange(self._address, self._language)
@@ -89,8 +94,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._leaving:
-                await asyncio.wait(self._leaving, timeout=_LETTING_GO_SECONDS)
+            for leaving, patience in list(self._leaving.items()):
+                await asyncio.wait((leaving,), timeout=patience.left())
+            await _ended(*self._leaving)
         finally:
             await self._exchange.close()
             self._opened = None
@@ -118,19 +124,20 @@ class Client:
         for name in ("last_pin_try", "eligibility"):
             if options.get(name, False):
                 order[name] = True
-        beginning = asyncio.create_task(self._begin(order, deadline))
+        ask = Ask("POST", _AUTHENTICATIONS, msgspec.json.encode(order), key=secrets.token_hex(16))
+        delivery = Delivery()
         try:
-            job, request_id = await asyncio.shield(beginning)
+            job, request_id = _job(await self._exchange.persistently(ask, deadline, delivery))
             visual = identity_check if isinstance(identity_check, VisualCheck) else None
             while job.state == "running":
                 if visual is not None and job.stage == _TO_DECIDE:
-                    await self._decide(job, visual, deadline)
+                    await self._decide(job, visual, request_id, deadline)
                     visual = None
                 # To the end, or else only until there is something to decide.
                 job = await self._look(job, request_id, deadline, _WAIT_SECONDS if visual is None else 1)
         except BaseException:
-            deadline.end()
-            await self._leave(beginning)
+            if delivery.may_have_arrived:
+                await self._leave(ask)
             raise
         return await self._result(job, question, request_id, evidence=evidence)
 
@@ -165,18 +172,29 @@ class Client:
             raise RuntimeError("a client is used within its `async with`")
         return self._opened
 
-    async def _begin(self, order: dict[str, Any], deadline: Deadline) -> tuple[Job, str]:
-        ask = Ask("POST", _AUTHENTICATIONS, msgspec.json.encode(order), key=secrets.token_hex(16))
-        return await self._job(ask, deadline)
-
-    async def _decide(self, job: Job, check: VisualCheck, deadline: Deadline) -> None:
+    async def _decide(self, job: Job, check: VisualCheck, request_id: str, deadline: Deadline) -> None:
         """Have the front compared, and say what came of it; where it is too late for that, *job* itself says why."""
         path = f"{_AUTHENTICATIONS}/{job.id}"
         with suppress(Refused):
             answer = await self._exchange.persistently(Ask("GET", path + "/front"), deadline)
             front = decoded(answer.body, Shown, answer.request_id).front()
-            said = msgspec.json.encode({"same_person": await check.compare(front)})
-            await self._exchange.persistently(Ask("POST", path + "/decision", said), deadline)
+            comparing = asyncio.ensure_future(check.compare(front))
+            # A front is on somebody's screen no longer than it is waited for what they say.
+            watching = asyncio.create_task(self._awaited(job, request_id, deadline))
+            try:
+                await asyncio.wait((comparing, watching), return_when=asyncio.FIRST_COMPLETED)
+                if comparing.done():
+                    said = msgspec.json.encode({"same_person": comparing.result()})
+                    await self._exchange.persistently(Ask("POST", path + "/decision", said), deadline)
+                else:
+                    watching.result()
+            finally:
+                await _ended(comparing, watching)
+
+    async def _awaited(self, job: Job, request_id: str, deadline: Deadline) -> None:
+        """Return once nothing is to be decided in *job* any more; raise as `_look`."""
+        while job.state == "running" and job.stage == _TO_DECIDE:
+            job = await self._look(job, request_id, deadline, _WAIT_SECONDS)
 
     async def _look(self, job: Job, request_id: str, deadline: Deadline, most: int) -> Job:
         """
@@ -188,36 +206,25 @@ class Client:
         if deadline.left() <= 0:
             raise ApplianceLate("the authentication has not ended in time", request_id)
         ask = Ask("GET", f"{_AUTHENTICATIONS}/{job.id}?wait={wait}", seconds=wait + 10.0)
-        later, _ = await self._job(ask, deadline)
+        later, _ = _job(await self._exchange.persistently(ask, deadline))
         if later.id != job.id:
             raise ApplianceAnswerInvalid("the answer is about another authentication", request_id)
         if wait == 0 and later.state == "running":
             await asyncio.sleep(min(0.1, deadline.left()))
         return later
 
-    async def _job(self, ask: Ask, deadline: Deadline) -> tuple[Job, str]:
-        answer = await self._exchange.persistently(ask, deadline)
-        return decoded(answer.body, Job, answer.request_id), answer.request_id
+    async def _leave(self, ask: Ask) -> None:
+        """Have cancelled what *ask* has begun, or is about to; it goes on where we are cancelled once more."""
+        leaving = asyncio.create_task(self._cancel(ask))
+        patience = Deadline(_LETTING_GO_SECONDS)
+        self._leaving[leaving] = patience
+        leaving.add_done_callback(self._leaving.pop)
+        await asyncio.wait((leaving,), timeout=patience.left())
 
-    async def _leave(self, beginning: "asyncio.Task[tuple[Job, str]]") -> None:
-        """Have cancelled what *beginning* has begun, or is about to; it goes on where we are cancelled once more."""
-        leaving = asyncio.create_task(self._cancel(beginning))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
-        await asyncio.wait((leaving,), timeout=_LETTING_GO_SECONDS)
-
-    async def _cancel(self, beginning: "asyncio.Task[tuple[Job, str]]") -> None:
-        await asyncio.wait((beginning,), timeout=_LETTING_GO_SECONDS / 2)
-        if not beginning.done():
-            beginning.cancel()
-            return
-        if beginning.cancelled() or beginning.exception() is not None:
-            return
-        job, _ = beginning.result()
+    async def _cancel(self, ask: Ask) -> None:
+        cancelling = Ask("DELETE", ask.path, key=ask.key, seconds=_LETTING_GO_SECONDS * 2)
         with suppress(ApplianceError):
-            await self._exchange.once(
-                Ask("DELETE", f"{_AUTHENTICATIONS}/{job.id}", seconds=_LETTING_GO_SECONDS)
-            )
+            await self._exchange.persistently(cancelling, Deadline(_CANCELLING_SECONDS))
 
     async def _result(self, job: Job, question: Question, request_id: str, *, evidence: bool) -> Result:
         if job.problem is not None:
@@ -248,3 +255,20 @@ class Client:
         if key is None:
             raise TokenInvalid("the key that the token names is none of the appliance's")
         return key
+
+
+def _job(answer: Answer) -> tuple[Job, str]:
+    """Return the authentication that is in *answer*, and the number of the request for it."""
+    return decoded(answer.body, Job, answer.request_id), answer.request_id
+
+
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what is still under way of *tasks*, and give it a little while to end."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_LETTING_GO_SECONDS)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            # Looked at, so that nobody complains of an error that nobody has heard of.
+            task.exception()

@@ -29,6 +29,7 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _FROM_BETWEEN: Final = frozenset({502, 503, 504})
 """What a load balancer says where it reaches nobody."""
+_NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _COME_AGAIN: Final = frozenset({429, 503})
 
 
@@ -41,10 +42,6 @@ class Deadline:
     def left(self) -> float:
         """Return the seconds until then, 0 at least."""
         return max(0.0, self._end - asyncio.get_running_loop().time())
-
-    def end(self) -> None:
-        """Have no more patience."""
-        self._end = asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,14 @@ class Answer:
         return f"Answer({len(self.body)} bytes)"
 
 
+@dataclass(slots=True)
+class Delivery:
+    """What is known of a request, however often it was sent."""
+
+    may_have_arrived: bool = False
+    """Not where nothing could be sent, nor where the appliance has refused all that was."""
+
+
 class Exchange:
     """An open session with the appliance at *address*; people's texts are asked for in *language*."""
 
@@ -88,17 +93,20 @@ class Exchange:
         """Close all connections."""
         await self._session.close()
 
-    async def persistently(self, ask: Ask, deadline: Deadline) -> Answer:
+    async def persistently(self, ask: Ask, deadline: Deadline, delivery: Delivery | None = None) -> Answer:
         """
-        Return the answer to *ask*, sent again until the *deadline* where that may help.
+        Return the answer to *ask*, sent again until the *deadline* where that may help; *delivery* is kept.
 
         Raises as `once`; what is asked must do no harm when it arrives twice.
         """
         pause = _FIRST_PAUSE
+        delivery = delivery or Delivery()
         while True:
+            had_arrived, delivery.may_have_arrived = delivery.may_have_arrived, True
             try:
                 return await self.once(ask, max(_LEAST_SECONDS, deadline.left()))
             except ApplianceUnreachable as error:
+                delivery.may_have_arrived = had_arrived or not isinstance(error.__cause__, _NEVER_SENT)
                 if isinstance(error.__cause__, aiohttp.ClientSSLError):
                     raise
                 # Which moment of the pause is drawn is no secret; that not all come back at once matters.
@@ -107,6 +115,7 @@ class Exchange:
                 if deadline.left() <= wait:
                     raise
             except Refused as error:
+                delivery.may_have_arrived = had_arrived
                 if error.retry_after is None or error.problem.status not in _COME_AGAIN:
                     raise
                 wait = error.retry_after

@@ -62,6 +62,7 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/v1/texts"): Rule(ALL),
         ("GET", "/.well-known/jwks.json"): Rule(ALL),
         ("POST", "/v1/authentications"): _for(_RECEPTION, cost=Cost.BEGIN),
+        ("DELETE", "/v1/authentications"): _for(_RECEPTION),
         ("GET", "/v1/authentications/{id}"): _for(_RECEPTION),
         ("GET", "/v1/authentications/{id}/events"): _for(_RECEPTION),
         ("GET", "/v1/authentications/{id}/front"): _for(_RECEPTION),

@@ -4,19 +4,21 @@
     POST    reception ──> Jobs ──task──> Desks.card ──> Authenticate ──> token, and evidence where asked for
     GET     how it stands, at once or with `wait` when it has ended
     GET     …/events (`events`)
-    DELETE  cancels it, and answers when the card is let go of
+    DELETE  cancels it, and answers when the card is let go of; with an Idempotency-Key instead of an id also what has not
+            come yet: for whoever does not know whether the POST has arrived
 
 A visual check is made in between, on the same power-up of the card (`comparison`):
 
     GET     …/front       what is to be compared with the person, as long as that is awaited
     POST    …/decision    whether it is the same person
 
-What cannot even begin (a desk that is unknown, away or taken) is the problem of the POST itself, and leaves nothing
-behind. What fails later is the authentication's own, in its member `problem`.
+What cannot even begin (a desk that is unknown or taken, a terminal that is away) is the problem of the POST itself, and
+leaves nothing behind. What fails later is the authentication's own, in its member `problem`.
 """
 
 import re
 import secrets
+import time
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -35,6 +37,7 @@ from appliance.card.jpki import Mode
 from appliance.emergency import Emergency
 from appliance.errors import (
     AccessDenied,
+    AuthenticationCancelled,
     DecisionNotAwaited,
     DeskUnknown,
     EligibilityNotConfigured,
@@ -51,7 +54,7 @@ from appliance.gateway.comparison import Fronts
 from appliance.gateway.desks import Desks, DeskState, Purpose, Work
 from appliance.gateway.eligibility import Eligibility, EligibilityView, eligibility_view, inquire
 from appliance.gateway.http import get, json_response, language_of, no_query, read_json
-from appliance.gateway.idempotency import Repeats
+from appliance.gateway.idempotency import Repeats, Withdrawn
 from appliance.gateway.jobs import Asked, Job, Jobs, Phase, Result, State, Tell, Then, phase
 from appliance.gateway.order import Decision, Order
 from appliance.gateway.peers import Peer
@@ -120,12 +123,17 @@ class Authentications:
     emergency: Emergency | None = None
     heartbeat_seconds: float = events.HEARTBEAT_SECONDS
     repeats: Repeats[Job] = field(default_factory=Repeats)
+    withdrawn: Withdrawn = field(init=False)
     _orders_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def __post_init__(self) -> None:
+        self.withdrawn = Withdrawn(self.jobs.keep_seconds, time.monotonic, self.jobs.kept)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served."""
         return [
             web.post(PATH, self.create),
+            web.delete(PATH, self.withdraw),
             get(PATH + "/{id}", self.read),
             get(PATH + "/{id}/events", self.follow),
             get(PATH + "/{id}/front", self.show),
@@ -156,6 +164,8 @@ class Authentications:
             raise AccessDenied("this desk is not for this peer")
         job = None if key is None else self.repeats.find(peer.alias, key, self._digest(order))
         if job is None:
+            if key is not None and self.withdrawn.has(peer.alias, key):
+                raise AuthenticationCancelled("it was cancelled before this request for it had come")
             job = self._begin(request, peer, order, key)
         await self._begun(job)
         await job.ended(seconds or preferred or 0)
@@ -201,6 +211,21 @@ class Authentications:
         """Cancel an authentication; one that has ended stays as it is."""
         no_query(request)
         job = self._found(request)
+        await self.jobs.cancel(job)
+        return _shown(job, request)
+
+    async def withdraw(self, request: web.Request) -> web.Response:
+        """Cancel what the caller has begun under a key, and have nothing begun under it from now on."""
+        no_query(request)
+        key = idempotency.key_in(request.headers.getall(idempotency.HEADER, []))
+        if key is None:
+            raise RequestMalformed(f"{idempotency.HEADER} says what is to be cancelled")
+        peer = request[PEER].alias
+        # First of all: what has begun may be forgotten before its own request has been sent again.
+        self.withdrawn.add(peer, key)
+        job = self.repeats.begun(peer, key)
+        if job is None:
+            return web.Response(status=204)
         await self.jobs.cancel(job)
         return _shown(job, request)
 

@@ -126,6 +126,10 @@ class Doorstep:
         if self._is_closed:
             return
         self._is_closed = True
+        for timer in (self._telling, self._resting, self._hurrying):
+            if timer is not None:
+                timer.cancel()
+        self._telling = self._resting = self._hurrying = None
         asyncio.get_running_loop().remove_reader(self.listening)
         self.listening.close()
         for guest in tuple(self._silent):
@@ -139,10 +143,6 @@ class Doorstep:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for timer in (self._telling, self._resting, self._hurrying):
-            if timer is not None:
-                timer.cancel()
-        self._telling = self._resting = self._hurrying = None
 
     # --- coming ---------------------------------------------------------------------------------------------
 

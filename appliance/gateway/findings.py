@@ -35,7 +35,7 @@ CHECKPOINT_ENTRIES: Final = 1_000
 COPY_SECONDS: Final = 3_600.0
 """After which a copy should have left."""
 GETTING_OLD: Final = 0.75
-"""The part of the longest age after which lists should have been replaced."""
+"""The part of the time that a list counts for after which it should have been replaced; JpkiListsGettingOld has the same."""
 _MOST_SUBJECTS: Final = 8
 AT_WORK: Final = frozenset({"ready", "busy"})
 """What workers do that can sign."""
@@ -171,10 +171,10 @@ def _revocation(known: Revocation, now: float) -> Finding:
     if known.this_update is None or known.next_update is None:
         code = None if known.usable else RevocationUnavailable.code
         return Finding(part=Part.REVOCATION, verdict=bad, advice=Advice.LIST_MISSING, code=code)
-    age = (now - known.this_update) / _HOUR
-    if known.next_update < now or age > known.longest_age_hours:
+    until = min(known.next_update, known.this_update + known.longest_age_hours * _HOUR)
+    if until < now:
         return Finding(part=Part.REVOCATION, verdict=bad, advice=Advice.LIST_OLD, code=RevocationStale.code)
-    if age > GETTING_OLD * known.longest_age_hours:
+    if now - known.this_update > GETTING_OLD * (until - known.this_update):
         return Finding(part=Part.REVOCATION, verdict=Verdict.WARNING, advice=Advice.LIST_OLD)
     return Finding(part=Part.REVOCATION, verdict=Verdict.OK)
 

@@ -10,6 +10,7 @@ What all resources have in common: an id, a known peer, a rule, a budget, bounde
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias, TypeVar
 
@@ -31,6 +32,7 @@ from appliance.errors import (
 from appliance.gateway import access, peers, problem_page, problems, request_id
 from appliance.gateway.access import PAGES, TABLE, Cost
 from appliance.gateway.connections import Connection
+from appliance.gateway.request_log import RequestLog
 from appliance.gateway.services import PEER, SERVICES, Services
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ BODY_SECONDS: Final = 10.0
 JSON: Final = "application/json"
 _OWN_SITES: Final = frozenset({"none", "same-origin"})
 """Of the header Sec-Fetch-Site (W3C Fetch Metadata): the person in front of the browser, and our own pages."""
+_LINES: Final = web.AppKey("lines", RequestLog)
 _ENCODER: Final = msgspec.json.Encoder()
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -64,6 +67,7 @@ def application(services: Services, routes: Iterable[web.RouteDef]) -> web.Appli
             raise ValueError(f"nobody has said who may {route.method} {route.path}")
     app = web.Application(middlewares=[_answering, _admitting], client_max_size=LARGEST_BODY)
     app[SERVICES] = services
+    app[_LINES] = RequestLog(time.monotonic)
     app.on_response_prepare.append(_dress)
     app.on_cleanup.append(_close)
     app.add_routes(served)
@@ -139,6 +143,7 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     request_id.begin(request.headers.get(request_id.HEADER))
     loop = asyncio.get_running_loop()
     began = loop.time()
+    failure: Exception | None = None
     try:
         answer = await handler(request)
     except Exception as error:
@@ -154,15 +159,13 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
             # An answer has begun, and cannot become another one: that it breaks off is what can be told.
             raise ConnectionResetError("an answer has failed in its middle") from error
         answer = _refused(failure, request)
-    _LOG.log(
-        logging.DEBUG if _rule_of(request) is not None and PEER not in request else logging.INFO,
-        "request method=%s resource=%s status=%d milliseconds=%d peer=%s",
-        request.method,
-        resource_of(request),
-        answer.status,
-        (loop.time() - began) * 1000,
-        request[PEER].alias if PEER in request else "-",
-    )
+    told, resource, rule = request.app[_LINES], resource_of(request), _rule_of(request)
+    if rule is not None and rule.is_open:
+        told.opened(resource, answer.status)
+    else:
+        alias = request[PEER].alias if PEER in request else None
+        seconds = loop.time() - began
+        told.answered(request.method, resource, answer.status, failure=failure, seconds=seconds, peer=alias)
     return answer
 
 

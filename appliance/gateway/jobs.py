@@ -201,7 +201,9 @@ class Jobs:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         later: Later | None = None,
     ) -> None:
-        self._at_once, self._keep_seconds, self._kept = at_once, keep_seconds, kept
+        self._at_once = at_once
+        self.keep_seconds: Final = keep_seconds
+        self.kept: Final = kept
         self._clock, self._later = clock, later
         self._known: dict[str, _Known] = {}
         self._finished: defaultdict[str, dict[str, Job]] = defaultdict(dict)
@@ -319,13 +321,31 @@ class Jobs:
             # A bug: where it is goes into the log, what it said does not, for that may speak of a person.
             _LOG.error("authentication failed unexpectedly id=%s error=%s at=%s", job.id, *_place(error))
             job.end(State.REFUSED, error=ApplianceError("an authentication failed unexpectedly"))
+        asked = job.asked
+        _LOG.info(
+            "authentication ended id=%s desk=%s mode=%s check=%s outcome=%s milliseconds=%d peer=%s",
+            *(
+                job.id,
+                asked.desk,
+                asked.mode,
+                asked.check or "-",
+                _outcome(job),
+                job.seconds * 1000,
+                job.owner,
+            ),
+        )
         self._known[job.id].ended()
         later = self._later or asyncio.get_running_loop().call_later
-        later(self._keep_seconds, lambda: self.forget(job))
+        later(self.keep_seconds, lambda: self.forget(job))
         finished = self._finished[job.owner]
         finished[job.id] = job
-        if len(finished) > self._kept:
+        if len(finished) > self.kept:
             self.forget(next(iter(finished.values())))
+
+
+def _outcome(job: Job) -> str:
+    """Return the code that *job* ended with, or its state."""
+    return str(job.now.state) if job.error is None else job.error.code
 
 
 async def _do(work: Work, tell: Tell) -> Result:

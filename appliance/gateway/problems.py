@@ -101,9 +101,9 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "decision_not_awaited": 409,
         "gateway_busy": 503,
         "gateway_draining": 503,
+        "authentication_cancelled": 409,
         # What clients meet, and says nothing here.
         **dict.fromkeys(("appliance_unreachable", "appliance_late", "appliance_answer_invalid"), 503),
-        "authentication_cancelled": 409,
         **dict.fromkeys(("handover_file_refused", "handover_request_invalid"), 422),
         **dict.fromkeys(
             ("handover_repeated", "handover_late", "handover_interrupted", "handover_failed"), 409

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from appliance.cli.site import PRINTED
+from appliance.cli.demonstration.site import PRINTED
 from appliance.simulator.credentials import CredentialName
 from appliance.simulator.faults import Fault
 from appliance.simulator.network_pki import CA

@@ -257,6 +257,67 @@ def test_two_operators_open_an_emergency_window(consoles: tuple[Console, Console
         expect(here.page.locator("#emergency-list")).to_have_text(said("console-emergency-none"))
 
 
+def proposed(gateway: Gateway) -> list[str]:
+    """Return which windows there are."""
+    known = gateway.clinic.asked("GET", "/v1/emergency-windows", as_peer=OPERATOR)
+    return [one["id"] for one in known["windows"]]
+
+
+def test_a_step_is_taken_once(gateway: Gateway, here: Console) -> None:
+    """While it has no answer its button rests, so that who clicks twice proposes one window."""
+    page = here.page
+    held: list[Route] = []
+    page.route(
+        "**/v1/emergency-windows",
+        lambda route: held.append(route) if route.request.method == "POST" else route.continue_(),
+    )
+    page.fill("#emergency-hours", "1")
+    send = page.locator("#emergency form button")
+    send.dblclick()
+    expect(send).to_be_disabled()
+    page.locator("#emergency-hours").press("Enter")
+    held[0].continue_()
+    expect(page.locator("#emergency-said")).to_be_focused()
+    expect(send).to_be_enabled()
+    assert (len(held), len(proposed(gateway))) == (1, 1)
+    page.unroute("**/v1/emergency-windows")
+    page.locator("button[id^=close-]").click()
+    expect(page.locator("#emergency-list")).to_have_text(said("console-emergency-none"))
+
+
+def test_a_proposal_whose_answer_is_lost_is_proposed_once(gateway: Gateway, here: Console) -> None:
+    """Who sends the same form again finds the window that it has proposed; what is filled in anew is another one."""
+    page = here.page
+    here.window.expected.add("net::ERR_")
+    lost: list[Route] = []
+
+    def lose_the_first(route: Route) -> None:
+        if route.request.method == "POST" and not lost:
+            route.fetch()
+            lost.append(route)
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/v1/emergency-windows", lose_the_first)
+    page.fill("#emergency-hours", "1")
+    send = page.locator("#emergency form button")
+    send.click()
+    expect(page.locator("#emergency-said")).to_have_text(said("page-connection-lost"))
+    send.click()
+    expect(page.locator("#emergency-said .trouble")).to_have_count(0)
+    expect(page.locator("#emergency-said")).to_contain_text("is proposed")
+    first = proposed(gateway)
+    assert len(first) == 1
+    send.click()
+    expect(page.locator("[data-window]")).to_have_count(2)
+    page.unroute("**/v1/emergency-windows")
+    for number in (1, 0):
+        page.locator("button[id^=close-]").first.click()
+        expect(page.locator("[data-window]")).to_have_count(number)
+    expect(page.locator("#emergency-list")).to_have_text(said("console-emergency-none"))
+
+
 def test_what_is_filled_in_stays_while_desks_come_and_go(here: Console) -> None:
     """A desk that goes away keeps its mark, for without any a window is for all; the reason stays what it was."""
     page, gone = here.page, "ward-9.r1"

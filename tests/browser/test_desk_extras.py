@@ -70,6 +70,52 @@ def test_the_answer_is_beside_the_result(
     require_accessible(desk.page)
 
 
+def test_a_result_that_nobody_reads_says_nothing_of_the_person(insured: Insured, opened: Open) -> None:
+    """Two minutes after it appeared: how it ended stays, with what is asked on the phone; insurance and check go."""
+    insured.service.answering = genuine
+    window = opened(RECEPTION)
+    window.page.clock.install()
+    desk = DeskPage(window).open()
+    with insured.clinic.card():
+        desk.choose("face")
+        desk.page.locator("button.main").click()
+        assert desk.ended() == "authenticated"
+    expect(desk.result).to_contain_text("kiosk-1")
+    expect(desk.page.locator(".strip")).to_be_visible()
+    window.page.clock.fast_forward(121_000)
+    expect(desk.result).to_contain_text("has been taken off the screen")
+    expect(desk.page.locator(".strip")).to_have_count(0)
+    expect(desk.result).not_to_contain_text("kiosk-1")
+    assert desk.page.locator(".result.good .phone").count() == 1
+    desk.page.get_by_role("button", name="日本語").click()
+    expect(desk.page.locator("html")).to_have_attribute("lang", "ja")
+    assert "kiosk-1" not in desk.page.content()
+    require_accessible(desk.page)
+    desk.page.get_by_role("button").last.click()
+    assert "face" in desk.methods()
+
+
+def test_of_a_result_no_more_is_kept_than_is_shown(opened: Open) -> None:
+    """Neither token, pseudonym, nonce nor evidence, nor the insurer's document."""
+    window = opened(RECEPTION)
+    window.go("/desk")
+    shown = ["identity_check", "assurance", "certificate", "terminal"]
+    job = {
+        "state": "authenticated",
+        "token": "t",
+        "evidence": "{}",
+        "claims": dict.fromkeys([*shown, "sub", "jti", "nonce", "evidence", "log"], "x"),
+        "eligibility": dict.fromkeys(["state", "summary", "reference", "document"], "x"),
+    }
+    kept = window.page.evaluate(
+        "async (job) => (await import('/pages/desk-result.js')).shown(job)",
+        job,
+    )
+    assert set(kept) == {"state", "problem", "claims", "eligibility"}
+    assert set(kept["claims"]) == set(shown)
+    assert set(kept["eligibility"]) == {"state", "summary", "reference", "problem"}
+
+
 @pytest.mark.parametrize("language", ["ja", "en"])
 def test_a_service_that_fails_is_told_apart_from_the_authentication(
     language: Language, insured: Insured, opened: Open

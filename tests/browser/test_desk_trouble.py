@@ -1,5 +1,6 @@
 """The desk page where something is wrong: each cause with its own words, its code, and what to do next."""
 
+import json
 import re
 
 import pytest
@@ -187,6 +188,232 @@ def test_the_clerk_cancels(clinic: Clinic, opened: Open) -> None:
     assert desk.ended() == "cancelled"
     require_accessible(desk.page)
     clinic.until(DESK, "empty")
+
+
+def test_the_clerk_cancels_before_there_is_an_answer(clinic: Clinic, opened: Open) -> None:
+    """The request has arrived, its answer has not: what it has begun is cancelled, and no card is worked with."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    begun: list[str] = []
+
+    def hold_back(route: Route) -> None:
+        if route.request.method == "POST":
+            begun.append(route.fetch().json()["id"])
+        else:
+            route.continue_()
+
+    desk.page.route("**/v1/authentications", hold_back)
+    desk.choose("pin")
+    expect(desk.page.locator(".working .where")).to_have_text(f"Desk: {DESK}")
+    clinic.until(DESK, "busy")
+    desk.page.get_by_role("button", name="Cancel").click()
+    assert desk.ended() == "cancelled"
+    clinic.until(DESK, "empty")
+    assert len(begun) == 1
+    assert clinic.asked("GET", f"/v1/authentications/{begun[0]}")["state"] == "cancelled"
+
+
+def test_a_request_that_arrives_after_the_clerk_has_cancelled_begins_nothing(
+    clinic: Clinic, opened: Open
+) -> None:
+    """It was still on its way; with a card on the reader it would be over at once, while the page says cancelled."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    late: list[Route] = []
+    desk.page.route(
+        "**/v1/authentications",
+        lambda route: late.append(route) if route.request.method == "POST" else route.continue_(),
+    )
+    with clinic.card():
+        desk.choose("face")
+        desk.page.locator("button.main").click()
+        desk.page.locator(".working").wait_for()
+        desk.page.get_by_role("button", name="Cancel").click()
+        assert desk.ended() == "cancelled"
+        answer = late[0].fetch()
+        assert (answer.status, answer.json()["code"]) == (409, "authentication_cancelled")
+        assert clinic.state(DESK) == "card"
+
+
+def test_without_a_connection_the_page_does_not_say_cancelled(clinic: Clinic, opened: Open) -> None:
+    """What was begun goes on until the appliance has heard of it: so long the page says that it cancels."""
+    window = opened(RECEPTION)
+    window.expected.add(LOST)
+    desk = DeskPage(window).open()
+
+    def lose(route: Route) -> None:
+        if route.request.method == "POST":
+            route.fetch()
+        route.abort()
+
+    window.page.route("**/v1/authentications", lose)
+    desk.choose("pin")
+    clinic.until(DESK, "busy")
+    desk.page.get_by_role("button", name="Cancel").click()
+    expect(desk.page.locator(".stage")).to_have_text("The check is being cancelled.")
+    expect(desk.page.locator(".connection p")).to_be_visible()
+    assert clinic.state(DESK) == "busy"
+    window.page.unroute_all()
+    assert desk.ended() == "cancelled"
+    clinic.until(DESK, "empty")
+
+
+def test_a_comparison_can_be_cancelled(clinic: Clinic, opened: Open) -> None:
+    """A clerk whose patient has left says neither yes nor no; nothing of the front stays."""
+    desk = DeskPage(opened(RECEPTION)).open()
+    desk.begin_visual(clinic.printed)
+    with clinic.card():
+        desk.page.locator(".front .photo").wait_for()
+        desk.page.get_by_role("button", name="Cancel").click()
+        assert desk.ended() == "cancelled"
+        assert desk.page.locator("img").count() == 0
+        clinic.until(DESK, "card")
+
+
+class Spent:
+    """Answers that too much was asked before, so many *times*, and passes on what comes after."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, route: Route) -> None:
+        """Answer, or pass on."""
+        if self.times > 0:
+            self.times -= 1
+            route.fulfill(status=429, json={"code": "budget_spent"})
+        else:
+            route.continue_()
+
+
+FOLLOWED = re.compile(r"/v1/authentications/[0-9a-f]{32}(\?wait=1)?$")
+
+
+@pytest.mark.parametrize("has_events", [True, False])
+def test_too_many_looks_are_no_end(clinic: Clinic, opened: Open, *, has_events: bool) -> None:
+    """Where all pages together have looked too often, the page looks again later, and ends as it would have."""
+    window = opened(RECEPTION)
+    window.expected |= {REFUSED, LOST}
+    spent = Spent(2)
+    if not has_events:
+        window.page.route("**/events", lambda route: route.abort())
+    window.page.route(FOLLOWED, spent)
+    desk = DeskPage(window).open()
+    desk.choose("face")
+    desk.page.locator("button.main").click()
+    desk.until_stage("waiting-for-card")
+    while spent.times:
+        with window.page.expect_response(FOLLOWED):
+            pass
+    with clinic.card():
+        assert desk.ended() == "authenticated"
+
+
+def test_too_many_looks_at_the_desks_are_waited_for(opened: Open) -> None:
+    """The choice appears once there is room again; there is nothing that a clerk would have to do."""
+    window = opened(RECEPTION)
+    window.expected.add(REFUSED)
+    window.page.route("**/v1/terminals", Spent(2))
+    desk = DeskPage(window).open()
+    assert "face" in desk.methods()
+    assert desk.result.count() == 0
+
+
+def test_what_the_page_may_not_follow_is_cancelled(clinic: Clinic, opened: Open) -> None:
+    """It says that the check was not completed: then nothing goes on that could complete it."""
+    window = opened(RECEPTION)
+    window.expected |= {REFUSED, LOST}
+    desk = DeskPage(window).open()
+    window.page.route("**/events", lambda route: route.abort())
+    failed = {"code": "internal", "status": 500, "request_id": "r-1"}
+    window.page.route(FOLLOWED, lambda route: route.fulfill(status=500, json=failed))
+    desk.choose("face")
+    desk.page.locator("button.main").click()
+    assert desk.ended() == "internal"
+    clinic.until(DESK, "empty")
+
+
+def test_a_refusal_after_a_lost_answer_leaves_nothing_behind(clinic: Clinic, opened: Open) -> None:
+    """The first try has begun something, whatever the second one is answered."""
+    window = opened(RECEPTION)
+    window.expected |= {REFUSED, LOST}
+    desk = DeskPage(window).open()
+    tries: list[str] = []
+
+    def lose_then_refuse(route: Route) -> None:
+        if route.request.method != "POST":
+            route.continue_()
+        elif tries:
+            route.fulfill(status=429, json={"code": "budget_spent", "status": 429})
+        else:
+            tries.append(route.fetch().json()["id"])
+            route.abort()
+
+    window.page.route("**/v1/authentications", lose_then_refuse)
+    desk.choose("face")
+    desk.page.locator("button.main").click()
+    assert desk.ended() == "budget_spent"
+    clinic.until(DESK, "empty")
+    assert clinic.asked("GET", f"/v1/authentications/{tries[0]}")["state"] == "cancelled"
+
+
+OTHER = "ward-9.left"
+
+
+class Desks:
+    """Answers with a list of desks that a test may change; each is as the appliance's own."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __call__(self, route: Route) -> None:
+        """Answer with the list."""
+        answer = route.fetch()
+        told = answer.json()
+        own = next(one for one in told["desks"] if one["desk"] == DESK)
+        told["desks"] = [{**own, "desk": name} for name in self.names]
+        route.fulfill(response=answer, json=told)
+
+
+def test_the_page_never_changes_the_clerks_desk(opened: Open) -> None:
+    """The chosen desk is gone for a while, after a restart: no check is offered meanwhile, least of all at the other one."""
+    window = opened(RECEPTION)
+    window.expected.add(REFUSED)
+    desks = Desks(DESK, OTHER)
+    window.page.route("**/v1/terminals", desks)
+    desk = DeskPage(window).open(OTHER)
+    methods = window.page.locator("[data-method]")
+    expect(methods.first).to_be_visible()
+    desks.names = (DESK,)
+    expect(window.page.locator(".note")).to_contain_text(f"The desk {OTHER} is not there")
+    expect(methods).to_have_count(0)
+    expect(window.page.locator(f"input[data-focus='{DESK}']")).not_to_be_checked()
+    require_accessible(window.page)
+    desks.names = ()
+    expect(window.page.locator("input[type=radio]")).to_have_count(0)
+    expect(window.page.locator(".note")).to_contain_text(OTHER)
+    desks.names = (DESK, OTHER)
+    expect(window.page.locator(f"input[data-focus='{OTHER}']")).to_be_checked()
+    desk.choose("face")
+    with window.page.expect_request("**/v1/authentications") as asked:
+        window.page.locator("button.main").click()
+    assert json.loads(asked.value.post_data or "")["desk"] == OTHER
+    assert desk.ended() == "desk_unknown"
+
+
+def test_a_desk_is_not_taken_because_the_others_are_gone(opened: Open) -> None:
+    """Where there was a choice that nobody has made, it stays to be made; where there never was one, there is none."""
+    window = opened(RECEPTION)
+    desks = Desks(DESK, OTHER)
+    window.page.route("**/v1/terminals", desks)
+    window.go("/desk")
+    radios = window.page.locator("input[type=radio]")
+    expect(radios).to_have_count(2)
+    desks.names = (DESK,)
+    expect(radios).to_have_count(1)
+    expect(radios).not_to_be_checked()
+    expect(window.page.locator("[data-method]")).to_have_count(0)
+    window.page.reload()
+    expect(window.page.locator(".where")).to_have_text(f"Desk: {DESK}")
+    expect(window.page.locator("[data-method]").first).to_be_visible()
+    expect(radios).to_have_count(0)
 
 
 def test_a_connection_that_drops_costs_nothing(clinic: Clinic, opened: Open) -> None:

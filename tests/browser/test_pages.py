@@ -254,6 +254,25 @@ def test_a_page_that_is_left_lets_go_of_the_desk(clinic: Clinic, opened: Open) -
     clinic.until("desk-1", "empty")
 
 
+NEVER_ANSWERED: Final = """
+    const asked = window.fetch;
+    window.fetch = (path, how) => asked(path, how).then((answer) => how.method === "POST" ? new Promise(() => {}) : answer);
+"""
+
+
+def test_a_page_that_is_left_before_there_is_an_answer_lets_go_of_the_desk(
+    clinic: Clinic, opened: Open
+) -> None:
+    """It has asked, and knows no id yet: what it has begun is cancelled all the same."""
+    window = opened(RECEPTION)
+    window.page.add_init_script(NEVER_ANSWERED)
+    desk = DeskPage(window).open()
+    desk.choose("pin")
+    clinic.until("desk-1", "busy")
+    desk.page.goto("about:blank")
+    clinic.until("desk-1", "empty")
+
+
 def test_a_front_that_was_shown_does_not_come_back(clinic: Clinic, opened: Open) -> None:
     """Back in the browser's history leads to the page's beginning."""
     desk = DeskPage(opened(RECEPTION)).open()

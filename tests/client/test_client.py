@@ -127,6 +127,28 @@ async def test_the_visual_check_is_made_in_the_same_session(daemon: Daemon) -> N
     assert [front.photo[:4] for front in seen] == [b"\x89PNG"] * 2
 
 
+async def test_a_comparison_ends_with_the_authentication(daemon: Daemon) -> None:
+    """Who still looks at the front when it is too late for a decision has it taken off their screen, and is told so."""
+    site = daemon.site
+    printed = Printed(*printed_on(CardData.load(site.folder / "card")))
+    ended = asyncio.Event()
+
+    async def compare(_front: Front) -> bool:
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with site.changed(("decision_seconds = 120.0", "decision_seconds = 5.0")), site.card():
+        daemon.reload()
+        async with client_at(site) as client:
+            with pytest.raises(Refused) as caught:
+                await client.authenticate(DESK, "pinless", VisualCheck(OPERATOR, printed, compare))
+    daemon.reload()
+    assert caught.value.code == "decision_late"
+    assert ended.is_set()
+
+
 async def test_a_certificate_that_is_no_peers_is_told_apart(daemon: Daemon) -> None:
     """Who is known but may not ask is refused; whose certificate leads elsewhere reaches nobody, and need not wait."""
     site = daemon.site

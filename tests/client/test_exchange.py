@@ -1,7 +1,10 @@
 """What becomes of a question where the line, or the other end, does not do what it should."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,15 @@ from appliance.client import (
     AuthenticationCancelled,
     Client,
     FaceCheck,
+    Front,
     Language,
     Network,
+    Printed,
     Refused,
     Result,
     Socket,
     TokenInvalid,
+    VisualCheck,
     told,
 )
 from appliance.client.exchange import LARGEST_ANSWER
@@ -39,6 +45,22 @@ async def authenticate(
         return await client.authenticate(
             "desk-1", "pinless", FaceCheck("kiosk-1"), nonce="n", seconds=seconds, evidence=evidence
         )
+
+
+@contextlib.asynccontextmanager
+async def _answering(
+    place: Path, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> AsyncIterator[None]:
+    """Have *answer* answer whatever is asked at *place*."""
+    application = web.Application()
+    application.router.add_route("*", "/{anything:.*}", answer)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(place)).start()
+        yield
+    finally:
+        await runner.cleanup()
 
 
 async def test_lost_connections_cost_no_second_authentication(place: Path) -> None:
@@ -122,7 +144,9 @@ async def test_an_answer_that_is_none_is_refused(place: Path, play: Play) -> Non
     async with pretending(place, play) as there:
         with pytest.raises(ApplianceAnswerInvalid) as caught:
             await authenticate(place)
-    assert [one[0] for one in there.heard] == ["POST"]
+    # What it has begun, if anything, is cancelled; else there is nothing more to ask of it.
+    assert [one[:2] for one in there.heard if one[0] != "DELETE"] == [("POST", "/v1/authentications")]
+    assert {one[1] for one in there.heard} == {"/v1/authentications"}
     assert caught.value.request_id
     assert told(caught.value, Language.EN).clerk
 
@@ -154,7 +178,63 @@ async def test_who_gives_up_has_it_cancelled(place: Path) -> None:
     async with pretending(place, says(RUNNING, 201), says(RUNNING)) as there:
         with pytest.raises(ApplianceLate):
             await authenticate(place, seconds=0.3)
-    assert there.heard[-1][:2] == ("DELETE", "/v1/authentications/job-1")
+    assert there.heard[-1][:3] == ("DELETE", "/v1/authentications", there.heard[0][2])
+
+
+async def test_who_never_had_an_answer_has_it_cancelled_all_the_same(place: Path) -> None:
+    """The request may have arrived: what it has begun, or will begin, is cancelled by its key, and insistently."""
+    heard: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append((request.method, request.headers.get("Idempotency-Key")))
+        methods = [method for method, _ in heard]
+        if request.method == "POST" or methods.count("DELETE") == 1:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=204)
+
+    async with _answering(place, answer):
+        with pytest.raises(ApplianceUnreachable):
+            await authenticate(place, seconds=0.5)
+    assert [method for method, _ in heard][-3:] == ["POST", "DELETE", "DELETE"]
+    assert len({key for _, key in heard}) == 1
+
+
+async def test_a_refusal_after_a_lost_answer_leaves_nothing_behind(place: Path) -> None:
+    """The first try may have begun something, whatever the second one is answered."""
+    async with pretending(place, cut, problem("budget_spent", 429), says({}, 200)) as there:
+        with pytest.raises(Refused):
+            await authenticate(place)
+    assert [one[0] for one in there.heard] == ["POST", "POST", "DELETE"]
+
+
+async def test_a_comparison_ends_with_the_time(place: Path) -> None:
+    """However long somebody looks at the front: it is taken off their screen, and the authentication cancelled."""
+    ended = asyncio.Event()
+
+    async def compare(_front: Front) -> bool:
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    check = VisualCheck("operator-1", Printed(date(1980, 2, 17), 2031, "1234"), compare)
+    waiting = job("running", stage="awaiting-decision")
+    front = {"birth": "1980-02-17", "sex": "1", "expires": "2031-02-17"}
+    images = dict.fromkeys(("photo_png", "name_png", "address_png"), "")
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/front"):
+            return web.json_response({**front, **images})
+        return web.json_response(waiting, status=201 if request.method == "POST" else 200)
+
+    async with (
+        _answering(place, answer),
+        Client(Socket(place), audience="a", keys=jwks(KEY), clock=lambda: NOW) as client,
+    ):
+        with pytest.raises(ApplianceLate):
+            await client.authenticate("desk-1", "pinless", check, seconds=0.5)
+        assert ended.is_set()
 
 
 @pytest.mark.parametrize("after", ["POST", "GET"])
@@ -170,20 +250,15 @@ async def test_a_cancelled_task_cancels_the_authentication(place: Path, after: s
             await (go_on if after == "POST" else asyncio.Event()).wait()
         return web.json_response(RUNNING)
 
-    application = web.Application()
-    application.router.add_route("*", "/{anything:.*}", answer)
-    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.UnixSite(runner, str(place)).start()
-    asking = asyncio.create_task(authenticate(place))
-    await reached.wait()
-    asking.cancel()
-    await asyncio.sleep(0)
-    go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
+    async with _answering(place, answer):
+        asking = asyncio.create_task(authenticate(place))
+        await reached.wait()
+        asking.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
     assert heard[-1] == "DELETE"
-    await runner.cleanup()
 
 
 async def test_somebody_else_may_cancel(place: Path) -> None:

@@ -16,6 +16,7 @@ OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 MAY = {
     Role.RECEPTION: {
         ("POST", "/v1/authentications"),
+        ("DELETE", "/v1/authentications"),
         ("GET", "/"),
         ("GET", "/desk"),
         ("GET", "/v1/authentications/{id}"),

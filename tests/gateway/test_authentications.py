@@ -10,12 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import DeskUnknown, HsmUnavailable, RequestMalformed
+from appliance.errors import CardAbsent, DeskUnknown, HsmUnavailable, RequestMalformed
+from appliance.gateway import request_id
 from appliance.gateway import token as tokens
 from appliance.gateway.http import parse_json
 from appliance.gateway.jobs import Jobs
@@ -314,6 +316,94 @@ async def test_cancelling_what_has_ended_leaves_it_as_it_is(reception: Reception
             assert (answer.status, await answer.json()) == (200, ended)
 
 
+async def _withdraw(session: aiohttp.ClientSession, key: str) -> tuple[int, dict[str, Any] | None]:
+    async with session.delete(PATH, headers={"Idempotency-Key": key}) as answer:
+        return answer.status, None if answer.status == 204 else await answer.json()
+
+
+@pytest.mark.parametrize("point", ["waiting-for-card", "talking"])
+async def test_what_was_begun_is_cancelled_by_its_key(point: str, reception: Reception) -> None:
+    """Who has never had the answer to their request, and so has no id, has the desk free when this answer comes."""
+    reception.gates.close(point)
+    at = await reception.begin(PINLESS, **{"Idempotency-Key": "visit-4711"})
+    await reception.gates.reached(point)
+    status, cancelled = await _withdraw(reception.mine, '"visit-4711"')
+    assert cancelled is not None
+    assert (status, cancelled["state"], f"{PATH}/{cancelled['id']}") == (200, "cancelled", at)
+    assert reception.desks.places["desk-1"].engaged is False
+    reception.gates.open()
+    # Whoever sends the request again finds what has become of it.
+    again = await reception.begin(PINLESS, **{"Idempotency-Key": "visit-4711"})
+    assert (again, (await reception.end(again))["state"]) == (at, "cancelled")
+
+
+async def test_what_has_ended_stays_as_it_is_by_its_key_too(reception: Reception) -> None:
+    """Who withdraws too late gets the result."""
+    ended = await reception.end(await reception.begin(PINLESS, **{"Idempotency-Key": "visit-4711"}))
+    assert await _withdraw(reception.mine, "visit-4711") == (200, ended)
+
+
+async def test_a_request_that_comes_after_its_key_was_withdrawn_begins_nothing(reception: Reception) -> None:
+    """The request was still on its way when its sender gave up; another key works."""
+    assert await _withdraw(reception.mine, "visit-4711") == (204, None)
+    for _ in range(2):
+        async with reception.mine.post(
+            PATH, json=PINLESS, headers={"Idempotency-Key": "visit-4711"}
+        ) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (409, "authentication_cancelled")
+    assert reception.desks.places["desk-1"].works == []
+    at = await reception.begin(PINLESS, **{"Idempotency-Key": "visit-4712"})
+    assert (await reception.end(at))["state"] == "authenticated"
+
+
+async def test_a_key_that_is_withdrawn_while_its_request_is_read_begins_nothing(reception: Reception) -> None:
+    """Head and half of the body have come; the rest comes after the cancelling."""
+    body = json.dumps(PINLESS)
+    reader, writer = await asyncio.open_unix_connection(reception.socket)
+    head = f"Host: gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    writer.write(f"POST {PATH} HTTP/1.1\r\n{head}Idempotency-Key: visit-4711\r\n\r\n{body[:20]}".encode())
+    await writer.drain()
+    assert await _withdraw(reception.mine, "visit-4711") == (204, None)
+    writer.write(body[20:].encode())
+    async with asyncio.timeout(10):
+        assert b" 409 " in await reader.readline()
+    writer.close()
+    assert reception.desks.places["desk-1"].works == []
+
+
+async def test_a_key_that_could_begin_nothing_begins_nothing_later(reception: Reception) -> None:
+    """Its request was refused, and forgotten; sent once more after the cancelling, it stays refused."""
+    key = {"Idempotency-Key": "visit-4711"}
+    async with reception.mine.post(PATH, json={**PINLESS, "desk": "desk-9"}, headers=key) as answer:
+        assert answer.status == 404
+    assert await _withdraw(reception.mine, "visit-4711") == (204, None)
+    async with reception.mine.post(PATH, json=PINLESS, headers=key) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (409, "authentication_cancelled")
+
+
+async def test_nobody_withdraws_somebody_elses_key(reception: Reception) -> None:
+    """Neither what it has begun nor what it is going to."""
+    reception.gates.close("waiting-for-card")
+    at = await reception.begin(PINLESS, **{"Idempotency-Key": "visit-4711"})
+    assert await _withdraw(reception.theirs, "visit-4711") == (204, None)
+    assert await _withdraw(reception.theirs, "visit-4712") == (204, None)
+    reception.gates.open()
+    assert (await reception.end(at))["state"] == "authenticated"
+    at = await reception.begin(PINLESS, **{"Idempotency-Key": "visit-4712"})
+    assert (await reception.end(at))["state"] == "authenticated"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "a b"}])
+async def test_what_is_to_be_cancelled_has_to_be_said(headers: dict[str, str], reception: Reception) -> None:
+    """Without a key nothing is cancelled: least of all everything."""
+    reception.gates.close("waiting-for-card")
+    at = await reception.begin(PINLESS)
+    async with reception.mine.delete(PATH, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (400, "request_malformed")
+    reception.gates.open()
+    assert (await reception.end(at))["state"] == "authenticated"
+
+
 # --- bad days --------------------------------------------------------------------------------------------
 
 
@@ -385,6 +475,26 @@ async def test_a_wrong_pin_says_how_many_tries_are_left(reception: Reception) ->
     assert (await reception.end(await reception.begin(PIN)))["problem"]["code"] == "pin_last_try"
     used = await reception.end(await reception.begin({**PIN, "last_pin_try": True}))
     assert used["state"] == "authenticated"
+
+
+async def test_the_log_says_how_each_authentication_ended(
+    reception: Reception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the number of the request that began it: that is what a person reads out."""
+    caplog.set_level(logging.INFO, "appliance.gateway")
+    caplog.handler.addFilter(request_id.LogFilter())
+    await reception.end(await reception.begin(PINLESS, **{"X-Request-Id": "visit-0001"}))
+    reception.gates.failing["waiting-for-card"] = CardAbsent("no card was put on it")
+    await reception.end(await reception.begin(PINLESS, **{"X-Request-Id": "visit-0002"}))
+    ended = [
+        (record.__dict__["request_id"], record.getMessage())
+        for record in caplog.records
+        if record.getMessage().startswith("authentication ended")
+    ]
+    assert [request for request, _ in ended] == ["visit-0001", "visit-0002"]
+    assert "desk=desk-1 mode=pinless check=face" in ended[0][1]
+    assert "outcome=authenticated" in ended[0][1]
+    assert "outcome=card_absent" in ended[1][1]
 
 
 async def test_a_bug_is_internal_and_hurts_nobody_else(

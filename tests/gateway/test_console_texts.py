@@ -26,7 +26,10 @@ TOLD: dict[str, Iterable[StrEnum | str]] = {
     "console-stage-": Phase,
     "console-source-": ("crl", "ocsp"),
     "console-sink-": ("store", "signer", "directory", "syslog"),
-    "console-certificate-": ("tls-server", "responder-client"),
+    "console-certificate-": (
+        *("tls-server", "responder-client", "eligibility-client"),
+        *("authority", "tls-clients", "responder-authority", "eligibility-authority", "syslog-authority"),
+    ),
     "emergency-reason-": Reason,
     "status-cause-": Cause,
     "status-hsm-": HsmState,

@@ -96,6 +96,12 @@ def test_what_an_appliance_does_not_have_is_not_told() -> None:
             Advice.LIST_OLD,
         ),
         (
+            changed("revocation", this_update=AT - 10 * 3_600, next_update=AT + 2 * 3_600),
+            Part.REVOCATION,
+            Verdict.WARNING,
+            Advice.LIST_OLD,
+        ),
+        (
             changed("", certificates=(CertificateEnd(name="tls-server", not_after=AT + 10 * DAY),)),
             Part.CERTIFICATES,
             Verdict.WARNING,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import IdempotencyConflict, RequestMalformed
-from appliance.gateway.idempotency import Repeats, parse_key
+from appliance.gateway.idempotency import Repeats, Withdrawn, parse_key
 
 
 @pytest.mark.parametrize("header", ["8e03978e-40d5", '"8e03978e-40d5"'])
@@ -51,6 +51,8 @@ def test_another_request_under_the_key_is_refused() -> None:
     repeats.remember("reception-1", "key", ("desk-1",), "job")
     with pytest.raises(IdempotencyConflict):
         repeats.find("reception-1", "key", ("desk-2",))
+    assert repeats.begun("reception-1", "key") == "job"
+    assert repeats.begun("reception-2", "key") is None
 
 
 def test_keys_are_each_peers_own() -> None:
@@ -58,3 +60,30 @@ def test_keys_are_each_peers_own() -> None:
     repeats: Repeats[str] = Repeats()
     repeats.remember("reception-1", "key", ("desk-1",), "job")
     assert repeats.find("reception-2", "key", ("desk-2",)) is None
+
+
+def test_a_withdrawn_key_is_known_for_a_while() -> None:
+    """As long as was said since it was last withdrawn, and to its own peer alone."""
+    now = 100.0
+    withdrawn = Withdrawn(300.0, lambda: now, kept=8)
+    withdrawn.add("reception-1", "key")
+    now = 350.0
+    withdrawn.add("reception-1", "key")
+    now = 649.0
+    assert withdrawn.has("reception-1", "key")
+    assert not withdrawn.has("reception-2", "key")
+    now = 650.0
+    assert not withdrawn.has("reception-1", "key")
+    withdrawn.add("reception-1", "other")
+    assert len(withdrawn) == 1
+
+
+def test_one_peer_withdraws_so_many_keys_and_takes_nobody_elses_place() -> None:
+    """The oldest gives way to the latest."""
+    withdrawn = Withdrawn(300.0, lambda: 0.0, kept=8)
+    withdrawn.add("reception-2", "key")
+    for number in range(100):
+        withdrawn.add("reception-1", f"key-{number}")
+    assert len(withdrawn) == 8 + 1
+    assert withdrawn.has("reception-2", "key")
+    assert [withdrawn.has("reception-1", f"key-{number}") for number in (91, 92, 99)] == [False, True, True]

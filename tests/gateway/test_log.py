@@ -20,7 +20,6 @@ from appliance.ledger.merkle import WIDTH
 from appliance.ledger.proof import InclusionProof
 from appliance.ledger.publication import Publication
 from appliance.ledger.recorder import Recorder
-from appliance.ledger.retention import without_content
 from appliance.ledger.sqlite import SqliteStore
 from appliance.ledger.tiles import entries_of
 from tests.gateway.house import House, NoLog, peer, services, serving
@@ -135,7 +134,7 @@ async def test_content_that_was_removed_is_absent_and_its_hashes_are_not(tmp_pat
     """After pruning, entries are 404 and so is their bundle; the tree stays whole."""
     async with audited(tmp_path, SIZE) as log:
         with log.keeper.log.store.pruning() as writer:
-            writer.prune([without_content(batch, 5) for batch in writer.batches(0, 5)], 5)
+            writer.prune(5)
         for path in ("entries/4", "proofs/4", "tile/entries/000"):
             assert (await log.get(path))[0] == 404, path
         assert (await log.get("tile/0/000"))[0] == 200

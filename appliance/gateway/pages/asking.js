@@ -31,11 +31,18 @@ async function answered(response) {
   return content;
 }
 
-// Returns what the appliance answers, as a value. *seconds* is how long that may take.
+// Whether *error* says that too much was asked before, so that the same has to wait.
+export function isSpent(error) {
+  return error instanceof Refused && error.status === TOO_MUCH_ASKED;
+}
+
+// Returns what the appliance answers, as a value. *seconds* is how long that may take; a *signal* ends it before.
 export async function ask(method, path, options = {}) {
-  const { body, key, requestId, language, seconds = SECONDS, keepalive = false } = options;
+  const { body, key, requestId, language, seconds = SECONDS, keepalive = false, signal } = options;
   const ending = new AbortController();
-  const timer = setTimeout(() => ending.abort(), seconds * 1000);
+  const end = () => ending.abort();
+  const timer = setTimeout(end, seconds * 1000);
+  signal?.addEventListener("abort", end);
   const headers = { Accept: "application/json", "Accept-Language": language ?? document.documentElement.lang };
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
@@ -64,6 +71,7 @@ export async function ask(method, path, options = {}) {
     throw error instanceof Refused ? error : new Unreachable();
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener("abort", end);
   }
 }
 
@@ -71,7 +79,8 @@ export function pause(seconds) {
   return new Promise((go) => setTimeout(go, seconds * 1000));
 }
 
-// Asks again and again as long as nothing is reached, and tells *lost* whether that is so.
+// Asks again and again as long as nothing is reached, and tells *lost* whether that is so. Returns null where the
+// answer is not wanted any more.
 export async function persist(attempt, lost, isWanted = () => true) {
   for (let wait = 0.5; isWanted(); wait = Math.min(wait * 2, 5)) {
     try {
@@ -83,21 +92,26 @@ export async function persist(attempt, lost, isWanted = () => true) {
         lost(false);
         throw error;
       }
-      lost(true);
-      await pause(wait);
+      if (isWanted()) {
+        lost(true);
+        await pause(wait);
+      }
     }
   }
   return null;
 }
 
 // Persists also where too much was asked before: what the step needs is asked for until there is room again.
-export async function insist(attempt, lost, isWanted) {
+export async function insist(attempt, lost, isWanted = () => true) {
   for (;;) {
     try {
       return await persist(attempt, lost, isWanted);
     } catch (error) {
-      if (!(error instanceof Refused && error.status === TOO_MUCH_ASKED && isWanted())) {
+      if (!isSpent(error)) {
         throw error;
+      }
+      if (!isWanted()) {
+        return null;
       }
       await pause(1);
     }

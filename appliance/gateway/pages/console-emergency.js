@@ -8,6 +8,9 @@ import { errorText, text } from "./texts.js";
 const PATH = "/v1/emergency-windows";
 const HALF_HOUR = 0.5;
 const MOST_DESKS = 16;
+const PROPOSAL = "emergency-send";
+// For so long what was filled in is the same proposal when it is sent again; by then the first one is over.
+const SAME_SECONDS = 900;
 
 export async function windows(seconds) {
   try {
@@ -39,13 +42,16 @@ export class Emergency {
       make("div", {}, make("label", { for: "emergency-reason", text: "console-emergency-reason" }), this.reason),
       make("div", {}, this.hoursName, this.hours),
       make("fieldset", {}, make("legend", { text: "console-emergency-which" }), this.desks),
-      make("button", { type: "submit", text: "console-emergency-propose" }),
+      make("button", { type: "submit", id: PROPOSAL, text: "console-emergency-propose" }),
     );
     place.append(this.about, this.off, this.list, this.said, this.form);
     this.offered = "";
     this.known = null;
     // How the windows were when something was said of them; null before that.
     this.saidOf = null;
+    // The buttons whose steps have no answer yet, and what was proposed last if that has none.
+    this.underWay = new Set();
+    this.proposed = null;
   }
 
   show(known, desks) {
@@ -124,14 +130,22 @@ export class Emergency {
       ...(isOpen ? [["console-emergency-confirmed-by", shown.confirmed_by]] : []),
       ...(shown.confirm_before === null ? [] : [["console-emergency-confirm-before", time(shown.confirm_before)]]),
     ];
-    const act = (name, key, step) =>
-      make("button", { type: "button", id: `${name}-${id}`, text: key, values: { id }, on: { click: step } });
-    const confirm = act("confirm", "console-emergency-confirm", () =>
-      this.step("POST", `/${id}/confirmation`, { confirm: true }, "console-emergency-confirmed-now"),
-    );
-    const close = act("close", "console-emergency-close", () =>
-      this.step("DELETE", `/${id}`, undefined, "console-emergency-closed-now"),
-    );
+    const act = (name, key, step) => {
+      const button = `${name}-${id}`;
+      const disabled = this.underWay.has(button);
+      return make("button", {
+        ...{ type: "button", id: button, text: key, values: { id }, disabled },
+        on: { click: () => this.step(button, step) },
+      });
+    };
+    const confirm = act("confirm", "console-emergency-confirm", {
+      ...{ method: "POST", path: `/${id}/confirmation`, body: { confirm: true } },
+      done: "console-emergency-confirmed-now",
+    });
+    const close = act("close", "console-emergency-close", {
+      ...{ method: "DELETE", path: `/${id}` },
+      done: "console-emergency-closed-now",
+    });
     return make(
       "div",
       { class: `window ${state}`, "data-window": id },
@@ -144,25 +158,55 @@ export class Emergency {
 
   async propose(event) {
     event.preventDefault();
-    const { now, seenAt } = this.known;
-    const hours = Number(this.hours.value);
-    const end = new Date(Date.parse(now) + (Date.now() - seenAt) + hours * 3_600_000);
-    const until = Number.isNaN(end.getTime()) ? "" : `${end.toISOString().slice(0, 19)}Z`;
-    const body = { reason: this.reason.value, until, desks: this.marked() };
-    await this.step("POST", "", body, "console-emergency-proposed-now", crypto.randomUUID());
+    const { body, key } = this.proposal();
+    const step = { method: "POST", path: "", body, key, done: "console-emergency-proposed-now" };
+    if (await this.step(PROPOSAL, step)) {
+      this.proposed = null;
+    }
   }
 
-  async step(method, path, body, done, key) {
+  // What is filled in, and the key that it is sent under: the same ones again where they were sent without an answer.
+  proposal() {
+    const filled = JSON.stringify([this.reason.value, this.hours.value, this.marked()]);
+    const at = performance.now();
+    if (this.proposed?.filled !== filled || at - this.proposed.at > SAME_SECONDS * 1000) {
+      const { now, seenAt } = this.known;
+      const end = new Date(Date.parse(now) + (Date.now() - seenAt) + Number(this.hours.value) * 3_600_000);
+      const until = Number.isNaN(end.getTime()) ? "" : `${end.toISOString().slice(0, 19)}Z`;
+      const body = { reason: this.reason.value, until, desks: this.marked() };
+      this.proposed = { filled, at, body, key: crypto.randomUUID() };
+    }
+    return this.proposed;
+  }
+
+  // Takes a step, once at a time for each *button*, and says what came of it. Returns whether it was answered.
+  async step(button, { method, path, body, key, done }) {
+    if (this.underWay.has(button)) {
+      return false;
+    }
+    this.mark(button, true);
+    let isAnswered = true;
     try {
       const { id } = await ask(method, `${PATH}${path}`, { body, key });
       this.said.replaceChildren(make("p", { text: done, values: { id } }));
     } catch (error) {
-      this.said.replaceChildren(...(error instanceof Refused ? refused(error.problem) : [lost()]));
+      isAnswered = error instanceof Refused;
+      this.said.replaceChildren(...(isAnswered ? refused(error.problem) : [lost()]));
     }
+    this.mark(button, false);
     this.said.focus();
     this.saidOf = null;
     await this.again();
     this.saidOf = JSON.stringify(this.known.windows);
+    return isAnswered;
+  }
+
+  mark(button, isUnderWay) {
+    this.underWay[isUnderWay ? "add" : "delete"](button);
+    const shown = document.getElementById(button);
+    if (shown !== null) {
+      shown.disabled = isUnderWay;
+    }
   }
 }
 

@@ -17,6 +17,10 @@ const CLOCKS_DIFFER = 30;
 const MOST_DESKS = 12;
 const OWN = ["store", "signer"];
 const SINKS = [...OWN, "directory", "syslog"];
+const CERTIFICATES = new Set([
+  ...["tls-server", "responder-client", "eligibility-client"],
+  ...["authority", "tls-clients", "responder-authority", "eligibility-authority", "syslog-authority"],
+]);
 const DAY = 86400;
 
 function icon(verdict) {
@@ -73,11 +77,8 @@ function subjects({ subjects: names, more }, isNamed) {
 
 // Certificates are called by what they are for, everything else by its alias.
 function named(name) {
-  const authority = /^authority-(\d+)$/.exec(name);
-  if (authority !== null) {
-    return text("console-certificate-authority", { number: authority[1] });
-  }
-  return ["tls-server", "responder-client"].includes(name) ? text(`console-certificate-${name}`) : name;
+  const [, kind, number] = /^([a-z-]+?)(?:-(\d+))?$/.exec(name) ?? [];
+  return CERTIFICATES.has(kind) ? text(`console-certificate-${kind}`, { number }) : name;
 }
 
 function trouble(one) {

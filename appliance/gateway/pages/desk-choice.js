@@ -1,6 +1,6 @@
 // Which desk, where there are several, and which check of those that it offers.
 
-import { ask, pause, persist } from "./asking.js";
+import { ask, insist, pause } from "./asking.js";
 import { connection, make, show } from "./elements.js";
 
 const AGAIN_SECONDS = 5;
@@ -13,18 +13,19 @@ const CHECKS = {
 };
 const STATES = { absent: "desk-state-absent", busy: "desk-state-busy", stuck: "desk-state-stuck" };
 
-// Returns the check that is chosen, and whether eligibility can be asked. *here* remembers the desk.
+// Returns the check that is chosen, at which desk, and whether eligibility can be asked. *here* remembers which desk
+// the clerk has chosen: what is done with whose card there depends on it, so that the page never chooses another.
 export function choose(place, here) {
   return new Promise((chosen, failed) => {
     let isOpen = true;
     let seen = "";
-    const choice = (check, canAsk) => {
+    const choice = (desk, check, canAsk) => {
       isOpen = false;
-      chosen({ check, canAsk });
+      chosen({ desk, check, canAsk });
     };
     const look = async () => {
       while (isOpen) {
-        const known = await persist(() => ask("GET", "/v1/terminals"), connection, () => isOpen);
+        const known = await insist(() => ask("GET", "/v1/terminals"), connection, () => isOpen);
         // Only what is said here counts: how long it has been so does not.
         const now = JSON.stringify(known?.desks.map(({ desk, state, checks }) => [desk, state, checks]));
         if (isOpen && now !== seen) {
@@ -41,19 +42,22 @@ export function choose(place, here) {
 function draw(place, known, here, choice, isFirst) {
   const desks = known.desks.filter((one) => one.checks.length > 0);
   const redraw = () => draw(place, known, here, choice, false);
-  if (!desks.some((one) => one.desk === here.desk)) {
-    here.desk = desks.length === 1 ? desks[0].desk : null;
-  }
-  const desk = desks.find((one) => one.desk === here.desk);
+  here.hasSeveral ||= desks.length > 1;
+  // Where there was ever a choice, the one that is left is not taken for the one that this is.
+  const isAsked = here.hasSeveral || here.chosen !== null;
+  const desk = isAsked ? desks.find((one) => one.desk === here.chosen) : desks[0];
   const parts = [make("h2", { text: "desk-choose" })];
-  if (desks.length === 0) {
+  if (desks.length === 0 && here.chosen === null) {
     parts.push(make("p", { text: "desk-none" }));
   }
-  if (desks.length > 1) {
+  if (desks.length > 0 && isAsked) {
     parts.push(deskChoice(desks, here, redraw));
   }
   if (desk !== undefined) {
-    parts.push(state(desk), checkChoice(desk, (check) => choice(check, known.eligibility)));
+    const name = isAsked ? [] : [make("p", { class: "where", text: "desk-here", values: { desk: desk.desk } })];
+    parts.push(...name, state(desk), checkChoice(desk, (check) => choice(desk.desk, check, known.eligibility)));
+  } else if (here.chosen !== null) {
+    parts.push(missing(here.chosen));
   }
   keepingFocus(place, isFirst, parts);
 }
@@ -66,15 +70,21 @@ function deskChoice(desks, here, redraw) {
       "data-focus": one.desk,
       on: {
         change: () => {
-          here.desk = one.desk;
+          here.chosen = one.desk;
           redraw();
         },
       },
     });
-    radio.checked = one.desk === here.desk;
+    radio.checked = one.desk === here.chosen;
     return make("label", { class: "desk" }, radio, one.desk);
   });
   return make("fieldset", { class: "desks" }, make("legend", { text: "desk-which" }), ...rows);
+}
+
+// Says that the desk that was chosen is not there; the clerk waits for it, or says that this is another one.
+function missing(desk) {
+  const note = make("p", { class: "note", text: "desk-missing", values: { desk } });
+  return make("div", { role: "status" }, note);
 }
 
 function state(desk) {

@@ -1,6 +1,6 @@
 // How an authentication goes on: told by the appliance as long as that works, else asked for again and again.
 
-import { Unreachable, ask, pause, persist } from "./asking.js";
+import { Unreachable, ask, insist, isSpent, pause } from "./asking.js";
 
 const LOOK_SECONDS = 4;
 
@@ -45,8 +45,11 @@ async function cut(path, lost, isOpen) {
         return job;
       }
     } catch (error) {
-      lost(error instanceof Unreachable);
-      return null;
+      // Where too much was asked before, what is told goes on, and asking more often would not help.
+      if (!isSpent(error)) {
+        lost(error instanceof Unreachable);
+        return null;
+      }
     }
   }
   return null;
@@ -55,7 +58,7 @@ async function cut(path, lost, isOpen) {
 // By asking. It is answered at the end, or after a second.
 async function asked(path, changed, lost) {
   for (;;) {
-    const job = await persist(() => ask("GET", `${path}?wait=1`), lost);
+    const job = await insist(() => ask("GET", `${path}?wait=1`), lost);
     if (job.state !== "running") {
       return job;
     }

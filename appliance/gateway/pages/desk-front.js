@@ -23,8 +23,8 @@ function fact(key, how) {
   return make("div", {}, make("dt", { text: key }), make("dd", how));
 }
 
-// Shows *front* for *seconds*, and tells *decide* whether it is the same person.
-export function compare(place, front, seconds, decide) {
+// Shows *front* for *seconds*, and tells *decide* whether it is the same person; or *cancel*, where nobody can say.
+export function compare(place, front, seconds, { decide, cancel }) {
   const end = performance.now() + seconds * 1000;
   const left = make("p", { class: "left" });
   const soon = make("div", { role: "status" });
@@ -44,6 +44,7 @@ export function compare(place, front, seconds, decide) {
   );
   const answer = (key, samePerson, look) =>
     make("button", { type: "button", class: look, text: key, on: { click: () => decide(samePerson) } });
+  const stop = make("button", { type: "button", text: "desk-cancel", on: { click: cancel } });
   show(
     place,
     make(
@@ -53,7 +54,14 @@ export function compare(place, front, seconds, decide) {
       make("p", { text: "desk-compare-about" }),
       make("div", { class: "card" }, named(picture("photo", front.photo_png), "desk-front-photo"), texts),
       soon,
-      make("div", { class: "buttons" }, answer("desk-same", true, "main"), answer("desk-not-same", false, "no"), left),
+      make(
+        "div",
+        { class: "buttons" },
+        answer("desk-same", true, "main"),
+        answer("desk-not-same", false, "no"),
+        stop,
+        left,
+      ),
     ),
   );
   const tick = () => {

@@ -19,21 +19,27 @@ const HEADINGS = {
   "waiting-for-pin": "desk-enter-pin",
 };
 
-// Shows the progress of *check*, and returns what tells it further stages.
-export function progress(place, check, cancel) {
+// Shows what goes on at *desk*; returns what tells it further stages, and what cancels from another step's button.
+export function progress(place, desk, cancel) {
   const heading = make("h2", { text: "desk-working" });
   const said = make("p", { class: "stage", text: STAGES.starting });
   const button = make("button", { type: "button", text: "desk-cancel" });
   const live = make("div", { role: "status" }, said);
   const sign = make("div", { class: "sign", "aria-hidden": "true" });
-  const sheet = make("section", { class: "sheet working" }, heading, sign, live, button);
-  button.addEventListener("click", () => {
+  const where = make("p", { class: "where", text: "desk-here", values: { desk } });
+  const sheet = make("section", { class: "sheet working" }, heading, where, sign, live, button);
+  const cancelled = () => {
     button.disabled = true;
     say(said, "desk-cancelling");
+    if (!sheet.isConnected) {
+      show(place, sheet);
+    }
     cancel();
-  });
+  };
+  button.addEventListener("click", cancelled);
   show(place, sheet);
   return {
+    cancel: cancelled,
     stage(stage) {
       sheet.dataset.stage = stage;
       say(heading, HEADINGS[stage] ?? "desk-working");

@@ -25,6 +25,19 @@ const AGAIN = new Set([
 const OTHERWISE = new Set(["pin_rejected", "pin_cancelled"]);
 const LATER = new Set([408, 409, 429, 500, 503]);
 
+// Of how it *ended*, what is shown: neither the token, nor who the person is, nor what the insurer says beyond its summary.
+export function shown({ state, claims, problem, eligibility }) {
+  const { identity_check, assurance, certificate, terminal } = claims ?? {};
+  return {
+    ...{ state, problem },
+    claims: claims && { identity_check, assurance, certificate, terminal },
+    eligibility: eligibility && {
+      ...{ state: eligibility.state, summary: eligibility.summary },
+      ...{ reference: eligibility.reference, problem: eligibility.problem },
+    },
+  };
+}
+
 // What an end comes to: its colour, the words for it, and whether trying again makes sense.
 function verdict(ended) {
   if (ended.state === "authenticated") {
@@ -107,6 +120,14 @@ function strip(kind, key, content) {
   return make("section", { class: `strip ${kind}` }, make("p", { text: "desk-eligibility" }), heading, ...content);
 }
 
+// Marks what is said of a person who was authenticated, to be found again by `forgetPerson`.
+function personal(parts, { state }) {
+  if (state === "authenticated") {
+    parts.forEach((part) => part.classList.add("person"));
+  }
+  return parts;
+}
+
 function next(ended) {
   const heading = make("h3", { text: "desk-next" });
   if (ended.state === "authenticated") {
@@ -116,6 +137,13 @@ function next(ended) {
     return [heading, make("p", { text: "desk-next-cancelled" })];
   }
   return [heading, failure(ended.problem.code, "clerk")];
+}
+
+// Takes what is said of a person off the page: how the check ended stays, and what is asked on the phone.
+export function forgetPerson(place) {
+  const parts = place.querySelectorAll(".result .person");
+  parts[0]?.replaceWith(make("p", { text: "desk-forgotten" }));
+  parts.forEach((part) => part.remove());
 }
 
 // Shows how it *ended*, and returns whether the same is to be tried again.
@@ -137,8 +165,7 @@ export function result(place, check, ended) {
         "section",
         { class: `sheet result ${kind}`, "data-code": code },
         banner(kind, words),
-        ...about,
-        ...eligibility(ended.eligibility),
+        ...personal([...about, ...eligibility(ended.eligibility)], ended),
         ...next(ended),
         phone(code, ended.problem?.request_id ?? ended.request, new Date()),
         make("div", { class: "buttons" }, ...buttons),

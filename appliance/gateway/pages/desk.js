@@ -11,17 +11,18 @@ import { compare, forget } from "./desk-front.js";
 import { follow } from "./desk-following.js";
 import { enter } from "./desk-printed.js";
 import { progress } from "./desk-progress.js";
-import { result } from "./desk-result.js";
+import { forgetPerson, result, shown } from "./desk-result.js";
 import { connection } from "./elements.js";
 import { offerLanguages, speak } from "./texts.js";
 
 const PLACE = document.querySelector("main");
 const PATH = "/v1/authentications";
-const ENTRIES_SECONDS = 120;
+const FORGETTING_SECONDS = 120;
 const SECONDS_TO_SPEAK = 5;
 const LETTERS = "23456789abcdefghjkmnpqrstuvwxyz";
-// What lasts from one visit to the next: which desk this is, and who compares here.
-const here = { desk: null, operator: null };
+// What lasts from one visit to the next: which desk the clerk has chosen, whether there was ever a choice, and who
+// compares here.
+const here = { chosen: null, hasSeveral: false, operator: null };
 let running = null;
 
 // An id that can be read out on the phone; the appliance's log has it.
@@ -31,8 +32,8 @@ function newRequestId() {
   return letters.replace(/(....)(?=.)/g, "$1-");
 }
 
-function orderOf(check, details, canAsk) {
-  const order = { desk: here.desk, mode: check.method === "pin" ? "pin" : "pinless" };
+function orderOf(desk, check, details, canAsk) {
+  const order = { desk, mode: check.method === "pin" ? "pin" : "pinless" };
   if (check.method === "face") {
     order.identity_check = { method: check.method, device: check.device };
   } else if (check.method === "visual") {
@@ -44,46 +45,70 @@ function orderOf(check, details, canAsk) {
   return canAsk ? { ...order, eligibility: true } : order;
 }
 
-// Begins an authentication and returns how it ended; raises Refused where it could not begin, or is forgotten.
+// Begins an authentication and returns how it ended.
 async function authenticated(check, order) {
-  const visit = { id: null, request: newRequestId(), stage: null, isCancelled: false, isOver: false };
-  const key = crypto.randomUUID();
+  const visit = {
+    ...{ id: null, key: crypto.randomUUID(), request: newRequestId(), stage: null },
+    ...{ asked: 0, asking: new AbortController(), isCancelled: false, isOver: false },
+  };
   const cancel = () => {
     visit.isCancelled = true;
+    visit.asking.abort();
     if (visit.id !== null) {
-      void insist(() => ask("DELETE", `${PATH}/${visit.id}`), connection, () => !visit.isOver).catch(() => null);
+      void insist(() => withdraw(visit), connection, () => !visit.isOver).catch(() => null);
     }
   };
-  const view = progress(PLACE, check, cancel);
-  const begin = () => ask("POST", PATH, { body: order, key, requestId: visit.request });
+  const view = progress(PLACE, order.desk, cancel);
   running = visit;
   try {
-    const job = await persist(begin, connection, () => !visit.isCancelled);
+    const job = await begun(visit, order);
     if (job === null) {
       return { state: "cancelled", request: visit.request };
     }
     visit.id = job.id;
-    if (visit.isCancelled) {
-      cancel();
-    }
     const ended = await follow(`${PATH}/${job.id}`, job, {
       lost: connection,
       stage: (stage) => staged(stage, visit, check, view),
     });
-    // Only what is shown is kept: not the token, and not what the insurer says beyond its summary.
-    const { state, claims, problem, eligibility } = ended;
-    erase(eligibility?.document);
-    return { state, claims, problem, eligibility, request: visit.request };
+    return { ...shown(ended), request: visit.request };
   } catch (error) {
-    if (error instanceof Refused) {
-      return { state: "refused", problem: error.problem, request: visit.request };
+    if (!(error instanceof Refused)) {
+      throw error;
     }
-    throw error;
+    const left = await ending(visit);
+    const ended = left?.state === "authenticated" ? shown(left) : { state: "refused", problem: error.problem };
+    return { ...ended, request: visit.request };
   } finally {
     visit.isOver = true;
     running = null;
     forget(PLACE);
   }
+}
+
+// Has it begun, and returns the job. Where the clerk cancels before there is an answer, it may have begun or may do so
+// yet: what the appliance makes of the key then decides, and null says that there is nothing.
+async function begun(visit, order) {
+  const { key, request: requestId, asking } = visit;
+  const begin = () => {
+    visit.asked += 1;
+    return ask("POST", PATH, { body: order, key, requestId, signal: asking.signal });
+  };
+  const job = await persist(begin, connection, () => !visit.isCancelled);
+  return visit.isCancelled ? insist(() => withdraw(visit), connection) : job;
+}
+
+// Ends what may go on though the page cannot follow it, or was refused it; returns how it ended where that is known.
+async function ending(visit) {
+  if (visit.id === null && visit.asked < 2) {
+    // The one request that there was has its answer.
+    return null;
+  }
+  return insist(() => withdraw(visit), connection).catch(() => null);
+}
+
+// Cancels whatever was asked for in this visit, also what the appliance has not heard of yet.
+function withdraw({ key }, how = {}) {
+  return ask("DELETE", PATH, { ...how, key });
 }
 
 // Shows how far it is: the front where it is to be compared, else what is going on.
@@ -102,10 +127,14 @@ function staged(stage, visit, check, view) {
     const said = { body: { same_person: samePerson } };
     void insist(() => ask("POST", `${path}/decision`, said), connection, isAwaited).catch(() => null);
   };
+  const cancel = () => {
+    forget(PLACE);
+    view.cancel();
+  };
   insist(() => ask("GET", `${path}/front`), connection, isAwaited)
     .then((front) => {
-      if (front !== null && isAwaited()) {
-        compare(PLACE, front, check.seconds, decide);
+      if (front !== null && isAwaited() && !visit.isCancelled) {
+        compare(PLACE, front, check.seconds, { decide, cancel });
       }
     })
     // The front is gone when the authentication has ended meanwhile, of which `follow` tells.
@@ -118,7 +147,7 @@ function erase(known) {
 
 // Leads through one visit; returns when the next one may begin.
 async function visit() {
-  const { check, canAsk } = await choose(PLACE, here);
+  const { desk, check, canAsk } = await choose(PLACE, here);
   let entries = null;
   for (let again = true; again; ) {
     let details = null;
@@ -133,9 +162,14 @@ async function visit() {
       return;
     }
     entries = details;
-    const ended = await authenticated(check, orderOf(check, details.printed, canAsk));
-    // What was typed off the card is kept for another try, but not while nobody sits here.
-    const forgetting = setTimeout(() => erase(details), ENTRIES_SECONDS * 1000);
+    const ended = await authenticated(check, orderOf(desk, check, details.printed, canAsk));
+    // What was typed off the card is kept for another try, and what the result says of a person until somebody has read
+    // it; but not while nobody sits here.
+    const forgetting = setTimeout(() => {
+      erase(details);
+      erase(ended);
+      forgetPerson(PLACE);
+    }, FORGETTING_SECONDS * 1000);
     again = await result(PLACE, check, ended);
     clearTimeout(forgetting);
   }
@@ -143,9 +177,8 @@ async function visit() {
 
 // Nothing stays on a page that is left, and a desk is not kept busy by it.
 function leave() {
-  if (running !== null && running.id !== null && !running.isOver) {
-    const path = `${PATH}/${running.id}`;
-    void ask("DELETE", path, { keepalive: true }).catch(() => null);
+  if (running !== null && !running.isOver) {
+    void withdraw(running, { keepalive: true }).catch(() => null);
   }
   forget(PLACE);
   PLACE.replaceChildren();
