@@ -59,13 +59,18 @@ class FileReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What an import did: the *files* that it looked at, how many it knew already, and the *lists* there are now."""
+    """
+    What an import did: the *files* that it looked at, how many it knew already, and the *lists* there are now.
+
+    *damaged* lists of the index were given up; those whose files are there still were read again.
+    """
 
     files: tuple[FileReport, ...]
     known: int
     lists: int
     entries: int
     earliest_end: datetime | None
+    damaged: int = 0
 
 
 @dataclass(slots=True)
@@ -84,12 +89,12 @@ def run(folder: Path, state: Path, anchors: Anchors, now: datetime) -> Report:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(state):
         path = state / INDEX
-        known = _whole(path)
+        known, damaged = _known(path)
         plan, skipped = _examine(folder, known, anchors, now)
         files = plan.seen if known is None else {**known.files, **plan.seen}
-        present = {item.name for item in _candidates(folder)}
+        present = {item.name for item in candidates(folder)}
         files = {name: seen for name, seen in files.items() if name in present}
-        if known is None or plan.chosen or files != known.files:
+        if known is None or plan.chosen or damaged or files != known.files:
             with Writer(path, files) as writer:
                 _write(writer, plan, known, anchors, now)
         listings = Edition.open(path).listings.values()
@@ -99,25 +104,34 @@ def run(folder: Path, state: Path, anchors: Anchors, now: datetime) -> Report:
         len(listings),
         sum(listing.count for listing in listings),
         min((listing.next_update for listing in listings), default=None),
+        damaged,
     )
 
 
-def _whole(path: Path) -> Edition | None:
-    """Return the edition in *path*; None where there is none, or a damaged one: all lists are read again then."""
+def _known(path: Path) -> tuple[Edition | None, int]:
+    """
+    Return what is sound of the edition in *path*, None where there is none that can be opened; and how many lists are not.
+
+    Where any is damaged, every file is read again: nothing tells from which of them a list came.
+    """
     try:
         edition = Edition.open(path)
-        edition.require_whole()
     except RevocationUnavailable:
-        return None
-    return edition
+        return None, 0
+    sound = edition.sound()
+    return sound, len(edition.listings) - len(sound.listings)
 
 
 def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetime) -> tuple[_Plan, int]:
     """Verify every file that was not dealt with before, and choose. No entry is read yet."""
     plan, skipped = _Plan(), 0
     verified: list[tuple[Heading, Path]] = []
-    for path in _candidates(folder):
-        status = path.stat()
+    for path in candidates(folder):
+        try:
+            status = path.stat()
+        except OSError:
+            # The site's job has taken it away.
+            continue
         seen = SeenFile(status.st_size, status.st_mtime_ns)
         if known is not None and known.files.get(path.name) == seen:
             skipped += 1
@@ -186,14 +200,20 @@ def _current(plan: _Plan, known: Edition | None, scope: Scope) -> Heading | List
 def _write(writer: Writer, plan: _Plan, known: Edition | None, anchors: Anchors, now: datetime) -> None:
     """Write the lists of *plan*, and those of *known* that it does not touch."""
     listings: Mapping[Scope, Listing] = {} if known is None else known.listings
-    for scope, files in plan.chosen.items():
-        try:
-            _add(writer, _Reading(files, plan.only, anchors, now), known)
-        except (RevocationDataInvalid, ValueError) as error:
-            # A file that was changed, or whose entries cannot be read: the last good list stays.
-            plan.reports = [_refused(report, files, error) for report in plan.reports]
-            if known is not None and scope in listings:
-                writer.keep(known, listings[scope])
+    for scope, chosen in plan.chosen.items():
+        usable = list(chosen)
+        while usable:
+            try:
+                _add(writer, _Reading(usable, plan.only, anchors, now), known)
+                break
+            except (RevocationDataInvalid, ValueError) as error:
+                # A file that was changed, or whose entries cannot be read. A complete list counts without its delta, too.
+                _heading, refused = usable.pop()
+                plan.reports = [_refused(report, refused, error) for report in plan.reports]
+                writer.forget(refused.name)
+        if not usable and known is not None and scope in listings:
+            # The last good list stays.
+            writer.keep(known, listings[scope])
     if known is not None:
         for scope, listing in listings.items():
             if scope not in plan.chosen:
@@ -257,16 +277,15 @@ def _add(writer: Writer, reading: _Reading, known: Edition | None) -> None:
     )
 
 
-def _refused(report: FileReport, files: list[tuple[Heading, Path]], error: Exception) -> FileReport:
-    if report.outcome not in {Outcome.IMPORTED, Outcome.ENDED} or report.name not in {
-        path.name for _, path in files
-    }:
+def _refused(report: FileReport, path: Path, error: Exception) -> FileReport:
+    """Return what is to be said instead of *report*, where it is of *path*."""
+    if report.name != path.name:
         return report
     reason = error.reason if isinstance(error, RevocationDataInvalid) else RevocationDefect.MALFORMED
     return FileReport(report.name, Outcome.REFUSED, reason, "its entries cannot be read")
 
 
-def _candidates(folder: Path) -> list[Path]:
+def candidates(folder: Path) -> list[Path]:
     """Return the files that may be CRLs; those being written have names that begin with a dot."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))

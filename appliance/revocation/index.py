@@ -21,7 +21,8 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from heapq import merge
@@ -105,14 +106,23 @@ class Edition:
             or sha256(directory).digest() != content[24:_PREAMBLE]
         ):
             raise RevocationUnavailable("the index of revoked certificates is damaged")
-        found = msgspec.json.decode(directory, type=_Directory)
+        try:
+            found = msgspec.json.decode(directory, type=_Directory)
+        except msgspec.DecodeError as error:
+            raise RevocationUnavailable(
+                "the index of revoked certificates is damaged, or of another version of the appliance"
+            ) from error
         by_scope = {listing.scope: listing for listing in found.listings}
         return cls(by_scope, found.files, (status.st_ino, status.st_mtime_ns), content)
 
-    def require_whole(self) -> None:
-        """Raise RevocationUnavailable where any list is damaged."""
+    def sound(self) -> Self:
+        """Return the edition with those lists alone that are whole, and without its files where that are not all."""
+        whole = {}
         for scope, listing in self.listings.items():
-            self._check(scope, listing)
+            with suppress(RevocationUnavailable):
+                self._check(scope, listing)
+                whole[scope] = listing
+        return self if len(whole) == len(self.listings) else replace(self, listings=whole, files={})
 
     def contains(self, scope: Scope, serial: int) -> bool:
         """Tell whether *serial* is in the list of *scope*; KeyError where there is no such list."""
@@ -215,6 +225,10 @@ class Writer:
         offset = self._file.tell()
         edition.copy(listing, self._file)
         self._listings.append(msgspec.structs.replace(listing, offset=offset))
+
+    def forget(self, file: str) -> None:
+        """Have the next import read *file* again."""
+        self._files.pop(file, None)
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         with self._file as file:

@@ -10,7 +10,7 @@ from appliance.errors import (
     RevocationStale,
     RevocationUnavailable,
 )
-from appliance.revocation.index import Index
+from appliance.revocation.index import Index, Listing
 from appliance.trust.certificates import HolderCertificate
 from appliance.trust.revocation import (
     CLOCK_SKEW,
@@ -44,7 +44,7 @@ class ListSource:
             raise RevocationDataInvalid(
                 RevocationDefect.FUTURE, f"the list is of {_minute(listing.this_update)}"
             )
-        end = min(listing.next_update, listing.this_update + self.longest_age)
+        end = self.counts_until(listing)
         if end < now:
             raise RevocationStale(f"the list of the card's municipality counted until {_minute(end)}")
         if edition.contains(scope, holder.certificate.serial_number):
@@ -58,6 +58,10 @@ class ListSource:
             listing.next_update,
             Lists(listing.number, listing.digests),
         )
+
+    def counts_until(self, listing: Listing) -> datetime:
+        """Return when *listing* ends or is too old, whichever comes first: holders are refused from then on."""
+        return min(listing.next_update, listing.this_update + self.longest_age)
 
 
 def _minute(moment: datetime) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import RevocationUnavailable
-from appliance.revocation.importing import Outcome, Report
+from appliance.revocation.importing import Outcome, Report, candidates
 
 _log: Final = logging.getLogger(__name__)
 _AT_LEAST: Final = 3600.0
@@ -32,23 +32,32 @@ async def watch(folder: Path, import_now: Callable[[], Awaitable[Report]], secon
             try:
                 report = await import_now()
             except (RevocationUnavailable, OSError) as error:
-                _log.warning("revocation lists not imported", extra={"detail": str(error)})
+                code = error.code if isinstance(error, RevocationUnavailable) else RevocationUnavailable.code
+                errno = error.errno if isinstance(error, OSError) else "-"
+                _log.warning(
+                    "revocation lists not imported code=%s errno=%s",
+                    code,
+                    errno,
+                    extra={"detail": str(error)},
+                )
                 last = None
             else:
                 counts = {
                     outcome.value: sum(f.outcome is outcome for f in report.files) for outcome in Outcome
                 }
                 _log.info("revocation lists imported", extra={**counts, "lists": report.lists})
+                if report.damaged:
+                    _log.warning("revocation index damaged", extra={"lists": report.damaged})
         await asyncio.sleep(seconds)
 
 
 def _present(folder: Path) -> frozenset[tuple[str, int, int]]:
     found = set()
     try:
-        for path in folder.iterdir():
+        for path in candidates(folder):
             status = path.stat()
             found.add((path.name, status.st_size, status.st_mtime_ns))
-    except OSError:
+    except (RevocationUnavailable, OSError):
         # A file may go while we look, or the folder be missing; the import says which.
         return frozenset()
     return frozenset(found)

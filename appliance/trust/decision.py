@@ -54,8 +54,8 @@ class Trust:
     """
     What the verifier believes, and may add.
 
-    *institution_root* is the public key of the institutions' root, where it is known. *lists* are the CRLs by their
-    SHA-256 that the verifier holds and is entitled to: with them an answer by CRL is repeated, too.
+    *institution_root* is the public key of the institutions' root, where it is known. *lists* are the CRLs that the
+    verifier holds and is entitled to: with those that the evidence names an answer by CRL is repeated, too.
     """
 
     anchors: Anchors
@@ -65,7 +65,7 @@ class Trust:
 
 def decide(document: bytes, trust: Trust, at: datetime | None = None) -> Iterator[Step]:
     """
-    Repeat the decision that *document* is evidence of, and yield each check that it passes.
+    Repeat the decision that *document* is evidence of, *at* another time where that is given, and yield each check that it passes.
 
     Raises EvidenceInvalid, naming the step, at the first check that it fails:
       1. form: it is one of our documents, in the one form;
@@ -73,7 +73,7 @@ def decide(document: bytes, trust: Trust, at: datetime | None = None) -> Iterato
       3. institution-signature: without a PIN, the institution's key signed the challenge; with one, there is none;
       4. holder-path: the certificate leads to a CA that is believed, the one that is named, at the time;
       5. holder-proof: the card signed nonce and code, or the nonce alone, as the mode says;
-      6. revocation: the answer is what it is based on, as far as that may be passed on;
+      6. revocation: the answer is what it is based on, as far as that may be passed on, at the time it was given;
       7. identity-check: the holder was checked in a way that goes with the mode, or an emergency window is named;
       8. digest: nothing that no signature covers was changed.
     """

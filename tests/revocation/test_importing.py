@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+from collections import Counter
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -12,9 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import CertificateRevoked, RevocationStale, RevocationUnavailable
+from appliance.revocation import importing
 from appliance.revocation.importer import import_lists
+from appliance.revocation.importing import Report
 from appliance.revocation.index import Edition
 from appliance.revocation.lists import ListSource
+from appliance.revocation.watch import watch
 from appliance.simulator.people import MIDORI
 from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import HolderCertificate
@@ -231,6 +238,96 @@ def test_a_damaged_index_is_noticed_and_made_anew(site: Site, holder: HolderCert
     site.deliver("midori.crl", municipality=MIDORI)
     site.run()
     assert site.index.edition.contains(scope(holder), 5)
+
+
+def test_one_damaged_list_is_one_lists_damage(site: Site, holder: HolderCertificate) -> None:
+    """Where its file is gone it is given up, and that is told; the others stay, whether their files do or not."""
+    site.deliver("aoba.crl", tuple(range(1, 200)))
+    site.run()
+    site.deliver("midori.crl", (7, 8), municipality=MIDORI)
+    site.run()
+    for name in ("aoba.crl", "midori.crl"):
+        (site.folder / name).unlink()
+    listings = site.index.edition.listings.values()
+    damaged = next(listing for listing in listings if listing.scope == scope(holder))
+    content = bytearray(site.index.path.read_bytes())
+    content[damaged.offset] ^= 1
+    site.index.path.write_bytes(content)
+    report = site.run()
+    assert (report.lists, report.damaged) == (1, 1)
+    assert [listing.count for listing in site.index.edition.listings.values()] == [2]
+    assert site.run().damaged == 0
+
+
+def test_a_delta_that_is_replaced_meanwhile_does_not_take_its_list_along(
+    site: Site, holder: HolderCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The complete list counts at once; the delta that came in its place does at the next import."""
+    minute = timedelta(minutes=1)
+    site.deliver("full.crl", (1,), now=site.now - 3 * minute)
+    site.run()
+    site.deliver("full-11.crl", (1, 2), number=11, now=site.now - 2 * minute)
+    site.deliver("delta.crl", (3,), number=12, base=11, now=site.now - minute)
+    read, looks = Path.read_bytes, Counter[str]()
+
+    def replaced(path: Path) -> bytes:
+        looks[path.name] += 1
+        if (path.name, looks[path.name]) == ("delta.crl", 2):
+            site.deliver("delta.crl", (3, 4), number=13, base=11)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", replaced)
+    assert site.outcomes() == {"full-11.crl": "imported", "delta.crl": "malformed"}
+    assert serials(site, holder) == [1, 2]
+    assert site.outcomes() == {"delta.crl": "imported"}
+    assert serials(site, holder) == [1, 2, 3, 4]
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_no_failure(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site's job may take files away at any time."""
+    site.deliver("aoba.crl")
+    site.deliver("midori.crl", municipality=MIDORI)
+    listed = importing.candidates
+
+    def gone(folder: Path) -> list[Path]:
+        found = listed(folder)
+        (folder / "aoba.crl").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(importing, "candidates", gone)
+    assert site.outcomes() == {"midori.crl": "imported"}
+
+
+def test_an_index_of_another_version_is_made_anew(site: Site) -> None:
+    """A directory that this version cannot read is no reason for anybody to delete a file by hand."""
+    site.deliver("aoba.crl")
+    site.run()
+    content = site.index.path.read_bytes()
+    start = int.from_bytes(content[8:16])
+    newer = msgspec.json.encode({**msgspec.json.decode(content[start:]), "newer": 1})
+    head = content[:16] + len(newer).to_bytes(8) + sha256(newer).digest()
+    site.index.path.write_bytes(head + content[len(head) : start] + newer)
+    with pytest.raises(RevocationUnavailable, match="version"):
+        Edition.open(site.index.path)
+    assert site.outcomes() == {"aoba.crl": "imported"}
+
+
+async def test_a_list_that_is_being_written_starts_no_import(site: Site) -> None:
+    """Names that begin with a dot are a delivery's own: the watch does not look at them either."""
+    imports = 0
+
+    async def count() -> Report:
+        nonlocal imports
+        imports += 1
+        (site.folder / f".{imports}.crl").write_bytes(b"")
+        return Report((), 0, 0, 0, None)
+
+    watching = asyncio.create_task(watch(site.folder, count, 0.001))
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    assert imports == 1
 
 
 @given(st.sets(st.integers(1, (1 << 159) - 1), max_size=40), st.lists(st.integers(1, (1 << 160) - 1)))

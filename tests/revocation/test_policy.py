@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from appliance.catalogue import Language, error_text
 from appliance.errors import (
     BY_CODE,
     ApplianceError,
+    CertificateExpired,
+    CertificateNotYetValid,
     CertificateRevoked,
     CertificateUnknown,
     RevocationDataInvalid,
@@ -111,13 +114,16 @@ async def test_what_is_observed_is_a_closed_set(holder: HolderCertificate, now: 
     assert {result for _, result in told} <= {"good", *BY_CODE}
 
 
-def test_five_results_have_five_codes() -> None:
-    """Revoked, expired, not yet valid, unknown and unavailable are told apart by whoever reads the code."""
-    codes = (
-        *("certificate_revoked", "certificate_expired", "certificate_not_yet_valid"),
-        *("certificate_unknown", "revocation_unavailable"),
+@pytest.mark.parametrize("language", Language)
+def test_five_results_are_told_apart_by_whoever_reads_them(language: Language) -> None:
+    """Revoked, expired, not yet valid, unknown and unavailable: each has words of its own for clerk and operator."""
+    errors = (
+        *(CertificateRevoked, CertificateExpired, CertificateNotYetValid),
+        *(CertificateUnknown, RevocationUnavailable),
     )
-    assert len({BY_CODE[code] for code in codes}) == 5
+    told = [error_text(error.code) for error in errors]
+    for words in ({text.title for text in told}, {text.operator for text in told}):
+        assert len({text.in_language(language) for text in words}) == 5
 
 
 async def test_nothing_of_a_list_is_logged_or_told(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -15,6 +15,7 @@ from appliance.card.front import Front
 from appliance.card.nonce import Nonce
 from appliance.card.profile import shipped
 from appliance.card.surface import FrontReading, read_front
+from appliance.card.tlv import Tlv
 from appliance.card.verification_number import VerificationNumber
 from appliance.errors import (
     ApplianceError,
@@ -28,6 +29,7 @@ from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import CardData
 from appliance.simulator.people import AOBA, Person, made_up
 from appliance.simulator.pki import Hierarchy
+from appliance.simulator.printed import _with_offsets
 from appliance.terminals.steps import perform
 from appliance.trust.front import verify
 
@@ -140,6 +142,18 @@ def test_any_bytes_are_a_front_or_refused(octets: bytes) -> None:
     """Any bytes raise CardAnswerMalformed, and nothing else."""
     with pytest.raises(CardAnswerMalformed):
         Front.from_bytes(octets)
+
+
+@pytest.mark.parametrize(
+    "expiry", [b"1980 217", b"+198 1 1", b"1_800217", b"19800217trailing", b"198002", b""]
+)
+def test_what_looks_like_a_date_is_none(reading: FrontReading, expiry: bytes) -> None:
+    """A date is eight digits: nothing else is made one of, for the expiry is signed by nobody."""
+    (*objects, _, code) = Tlv.from_bytes(reading.front).children[1:]
+    front = _with_offsets(0xFF20, 0xDF21, (*objects, Tlv(0xDF29, b"20350217"), code))
+    assert Front.from_bytes(front).expiry == date(2035, 2, 17)
+    with pytest.raises(CardAnswerMalformed, match="date"):
+        Front.from_bytes(_with_offsets(0xFF20, 0xDF21, (*objects, Tlv(0xDF29, expiry), code)))
 
 
 def test_nothing_of_a_front_is_shown(reading: FrontReading, hierarchy: Hierarchy, person: Person) -> None:
