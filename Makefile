@@ -19,7 +19,7 @@ DEBIAN_PACKAGES += python3-dev python3-venv
 endif
 MISSING = $(shell for p in $(DEBIAN_PACKAGES); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed' || echo $$p; done)
 
-.PHONY: bench conformance demo test soak lint lock docs fuzz clean debian-packages venv deb reproducible sbom system-test previous exposure
+.PHONY: bench conformance coverage demo test soak lint lock docs fuzz clean debian-packages venv deb reproducible sbom system-test previous exposure
 
 demo: venv
 	@$(BIN)/jpki-appliance demo $(DEMO)
@@ -29,6 +29,13 @@ demo: venv
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 test: lint
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+# What the tests reach, by branch: in their own processes, and in those that get their environment. Slower than `make test`.
+coverage: venv
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered
 
 # The long version of two tests: eight callers for a minute, and two thousand terminals that come back at once.
 soak: venv
@@ -126,5 +133,5 @@ exposure:
 	@$(PYTHON) packaging/exposure.py $(EXPOSURE) > build/exposure.md && mv build/exposure.md docs/exposure.md
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

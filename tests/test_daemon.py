@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from appliance.cli import stage
+from appliance.cli.demonstration import stage
 from appliance.config import Configuration, load
 from appliance.daemon import hsms, load_chains
 from appliance.errors import ConfigInvalid

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_der_x509_certificate
 
-from appliance.cli.stage import INSTITUTION_CODE, PIN
+from appliance.cli.demonstration.stage import INSTITUTION_CODE, PIN
 from appliance.client import (
     Client,
     EmergencyCheck,

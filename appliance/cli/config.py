@@ -9,7 +9,7 @@ from appliance import config as configuration
 from appliance.catalogue import error_text
 from appliance.cli import language
 from appliance.cli.installed import CONFIGURATION
-from appliance.daemon.check import Finding, examine
+from appliance.daemon.check import Checked, examine
 from appliance.errors import EX_CONFIG, ApplianceError
 
 _FILE = "file"
@@ -54,21 +54,21 @@ def check(context: click.Context, file: Path, *, as_json: bool) -> None:
         context.exit(EX_CONFIG)
 
 
-def _findings(file: Path) -> list[Finding]:
+def _findings(file: Path) -> list[Checked]:
     try:
         loaded = configuration.load(file)
     except ApplianceError as error:
-        return [Finding(_FILE, error)]
-    return [Finding(_FILE), *examine(loaded)]
+        return [Checked(_FILE, error)]
+    return [Checked(_FILE), *examine(loaded)]
 
 
-def _line(finding: Finding) -> _Line:
+def _line(finding: Checked) -> _Line:
     if finding.error is None:
         return _Line(finding.key, ok=True)
     return _Line(finding.key, ok=False, code=finding.error.code, detail=finding.error.detail)
 
 
-def _tell(finding: Finding) -> None:
+def _tell(finding: Checked) -> None:
     if finding.error is None:
         click.echo(f"[ok]     {finding.key}")
         return

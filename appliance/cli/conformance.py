@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance import config
-from appliance.errors import ConfigInvalid
+from appliance.errors import ConfigInvalid, HsmPinRejected
 from appliance.hsm.conformance.profile import as_toml
 from appliance.hsm.conformance.results import Report
 from appliance.hsm.conformance.runner import Conformance, Target
-from appliance.hsm.conformance.table import rows
+from appliance.hsm.conformance.table import no_profile, rows
+from appliance.hsm.marker import Marker
 from appliance.hsm.vendor import Vendor, load_vendor
 
 
@@ -64,31 +65,51 @@ def conformance(  # noqa: PLR0913 - one parameter for each option
         target = Target(vendor, module or vendor.module, token, pin, environment(vendor))
     else:
         raise click.UsageError("either --config, or all of --vendor, --token and --pin-file")
+    if out is not None:
+        # Before minutes of probing, and not after them.
+        _write(out, {})
     report = Conformance(target, progress=lambda name: click.echo(f"· {name}", err=True)).report(
         datetime.now(UTC).date(), versions
     )
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{target.named.name}.json").write_bytes(encoded(report))
+        files = {f"{target.named.name}.json": encoded(report)}
         if report.profile is not None:
-            (out / f"{target.named.name}.toml").write_text(as_toml(report.profile), "utf-8")
+            files[f"{target.named.name}.toml"] = as_toml(report.profile).encode()
+        _write(out, files)
     if as_json:
         click.echo(encoded(report).decode(), nl=False)
     else:
         _print(report)
 
 
+def _write(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write *files* into the folder *out*, made if need be, or raise ConfigInvalid."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK | os.X_OK):
+            raise ConfigInvalid(f"nothing can be written into {out}")
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+    except OSError as error:
+        raise ConfigInvalid(f"{error.filename or out} cannot be written: {error.strerror}") from error
+
+
 def _configured(file: Path) -> Target:
-    """Return the preferred HSM of the configuration in *file*."""
+    """Return the preferred HSM of the configuration in *file*; raise HsmPinRejected where its PIN was rejected before."""
     configuration = config.load(file)
     first = configuration.settings.hsm
     vendor = load_vendor(first.vendor, configuration.folder)
+    module = first.module or vendor.module
+    variables, state = configuration.environment(first), configuration.path(first.state)
+    marker = Marker.of_token(module, first.token, variables, state)
+    if marker.is_set():
+        raise HsmPinRejected(f"no other login is tried, {marker.path} is there")
     return Target(
         vendor,
-        first.module or vendor.module,
+        module,
         first.token,
         str(configuration.path(first.pin_file)),
-        environment(vendor, configuration.environment(first)),
+        environment(vendor, variables),
     )
 
 
@@ -123,7 +144,7 @@ def _print(report: Report) -> None:
         table.add_row(question, answer)
     console.print(table)
     if report.profile is None:
-        console.print("No profile follows: no institution key could sign.")
+        console.print(no_profile(report))
         return
     console.print("The profile that follows:\n")
     console.print(as_toml(report.profile), markup=False, soft_wrap=True)

@@ -15,25 +15,25 @@ from appliance.authentication import CheckMethod
 from appliance.card import profile as profiles
 from appliance.card.jpki import Mode
 from appliance.catalogue import ErrorText, Language, error_text
-from appliance.cli import language, stage
+from appliance.cli import language
 from appliance.cli.choice import Choice
-from appliance.cli.performance import Performance, Success
-from appliance.cli.record import (
+from appliance.cli.demonstration import stage
+from appliance.cli.demonstration.performance import Performance, Success
+from appliance.cli.demonstration.record import (
     ExchangeRecord,
     PartRecord,
     Recorder,
     SignatureRecord,
     Silence,
 )
-from appliance.cli.revocation_stage import By
-from appliance.cli.stage import Fault, Script
-from appliance.cli.story import Story
+from appliance.cli.demonstration.revocation import By
+from appliance.cli.demonstration.stage import Fault, Script
+from appliance.cli.demonstration.story import Story
 from appliance.errors import ApplianceError
 
 _WIDTH: Final = 120
 """Characters of a line where there is no terminal to ask."""
 _CHECKS: Final = (CheckMethod.FACE, CheckMethod.VISUAL, CheckMethod.PIN)
-_CHECKED_BY: Final = {CheckMethod.FACE: "demo-face-reader", CheckMethod.VISUAL: "demo-operator"}
 
 
 @dataclass(frozen=True, slots=True)

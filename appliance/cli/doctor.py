@@ -8,31 +8,27 @@ from typing import Final
 
 import click
 import msgspec
+from click.core import ParameterSource
 
+from appliance import config
 from appliance.card import profile
+from appliance.card.profile import Profile
 from appliance.catalogue import Language, story
 from appliance.cli import language
 from appliance.cli.choice import Choice
-from appliance.cli.installed import CONFIGURATION
-from appliance.doctor import finding as everything
-from appliance.doctor.examination import Examination as Everything
-from appliance.terminals.examination import Examination, Finding, Verdict
+from appliance.cli.installed import config_option
+from appliance.cli.profile import named
+from appliance.daemon.keys import load_profile
+from appliance.doctor.examination import Examination
+from appliance.doctor.finding import Finding, Verdict, worst
+from appliance.terminals.examination import ReaderExamination, ReaderFinding, ReaderVerdict
 
 _PROFILE: Final = "jpki-reference"
 
 
 @click.group(invoke_without_command=True)
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=CONFIGURATION,
-    show_default=True,
-    help="The appliance's configuration file.",
-)
-@click.option(
-    "--hsm", "log_in", is_flag=True, help="Log in to HSMs where no running appliance tells about them."
-)
+@config_option()
+@click.option("--hsm", "log_in", is_flag=True, help="Log in to each HSM once, where no appliance runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--language", "spoken", type=Choice(Language), help="Of the advice. [default: the locale's]")
 @click.pass_context
@@ -43,22 +39,22 @@ def doctor(
     Look for what is wrong with the appliance, and say what to do.
 
     Nothing is changed. The running appliance is asked, as an account that a [[peer]] of the role operator names; run
-    this as that account, or as the one that the appliance runs under. With --hsm, where no appliance tells, each HSM is
-    logged in to once; one that has rejected a PIN is left alone. The exit status is 0 if nothing worse than a warning
-    was found, 1 otherwise.
+    this as that account. With --hsm, where no appliance runs, each HSM is logged in to once, which takes the account and
+    the PIN of the appliance; one that has rejected a PIN is left alone. The exit status is 0 if nothing worse than a
+    warning was found, 1 otherwise.
     """
     if context.invoked_subcommand is not None:
         return
     spoken = spoken or language.spoken()
-    found = asyncio.run(_look(Everything(file, log_in=log_in), None if as_json else spoken))
-    outcome = everything.worst(found)
+    found = asyncio.run(_look(Examination(file, log_in=log_in), None if as_json else spoken))
+    outcome = worst(found)
     if as_json:
         document = {"outcome": outcome, "checks": [document_of(each) for each in found]}
         click.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
-    context.exit(1 if outcome is everything.Verdict.FAILED else 0)
+    context.exit(1 if outcome is Verdict.FAILED else 0)
 
 
-async def _look(examination: Everything, spoken: Language | None) -> list[everything.Finding]:
+async def _look(examination: Examination, spoken: Language | None) -> list[Finding]:
     """Return what is found, and tell it at once where there is a language to."""
     found = []
     async for finding in examination.findings():
@@ -68,7 +64,7 @@ async def _look(examination: Everything, spoken: Language | None) -> list[everyt
     return found
 
 
-def line_of(finding: everything.Finding, spoken: Language) -> str:
+def line_of(finding: Finding, spoken: Language) -> str:
     """Return *finding* as a person reads it."""
     title = story(f"doctor-part-{finding.check}").in_language(spoken)
     subject = "" if finding.subject is None else f" {finding.subject}"
@@ -78,7 +74,7 @@ def line_of(finding: everything.Finding, spoken: Language) -> str:
     return line if advice is None else f"{line}\n          {advice.in_language(spoken)}"
 
 
-def document_of(finding: everything.Finding) -> dict[str, object]:
+def document_of(finding: Finding) -> dict[str, object]:
     """Return *finding* as a program reads it."""
     return {**asdict(finding), "advice": finding.what_to_do}
 
@@ -94,29 +90,56 @@ def document_of(finding: everything.Finding) -> dict[str, object]:
     show_default=True,
     help="Seconds in which to put a card on.",
 )
+@click.option(
+    "--profile",
+    "called",
+    help="Of the card: a packaged profile, or a file. [default: that of the configuration; jpki-reference where there is none]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--language", "spoken", type=Choice(Language), help="Of the advice. [default: the locale's]")
 @click.pass_context
-def reader(
-    context: click.Context, /, part: str | None, wait: float, spoken: Language | None, *, as_json: bool
+def reader(  # noqa: PLR0913 - one parameter for each option
+    context: click.Context,
+    /,
+    part: str | None,
+    wait: float,
+    called: str | None,
+    spoken: Language | None,
+    *,
+    as_json: bool,
 ) -> None:
     """
     Check a card reader, and the My Number card on it.
 
-    Put a card on the reader first. No PIN is asked for, and nothing that identifies the card is shown. The exit
-    status is 0 if all is well or nothing worse than a warning was found, 1 otherwise.
+    Put a card on the reader first. No PIN is asked for, and nothing that identifies the card is shown. What is expected of
+    it is what the appliance on this machine expects; at a terminal name its profile, where that has one of its own. The
+    exit status is 0 if all is well or nothing worse than a warning was found, 1 otherwise.
     """
     spoken = spoken or language.spoken()
-    examination = Examination(profile.shipped(_PROFILE), part, wait=wait)
+    examination = ReaderExamination(_profile(context, called), part, wait=wait)
     found = asyncio.run(_follow(examination, _keep_quiet if as_json else lambda each: _tell(each, spoken)))
-    failed = any(each.verdict is Verdict.FAILED for each in found)
+    failed = any(each.verdict is ReaderVerdict.FAILED for each in found)
     if as_json:
         document = {"outcome": _worst(found), "checks": [_as_json(each) for each in found]}
         click.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
     context.exit(1 if failed else 0)
 
 
-async def _follow(examination: Examination, told: Callable[[Finding], None]) -> list[Finding]:
+def _profile(context: click.Context, called: str | None) -> Profile:
+    """Return the profile that was *called* for, or that of the configuration; a machine may have none of its own."""
+    if called is not None:
+        return named(called)
+    group = context.parent
+    file = None if group is None else group.params["file"]
+    was_given = group is not None and group.get_parameter_source("file") is not ParameterSource.DEFAULT
+    if file is not None and (was_given or file.exists()):
+        return load_profile(config.load(file))
+    return profile.shipped(_PROFILE)
+
+
+async def _follow(
+    examination: ReaderExamination, told: Callable[[ReaderFinding], None]
+) -> list[ReaderFinding]:
     found = []
     async for finding in examination.findings():
         told(finding)
@@ -124,11 +147,11 @@ async def _follow(examination: Examination, told: Callable[[Finding], None]) -> 
     return found
 
 
-def _keep_quiet(_finding: Finding) -> None:
+def _keep_quiet(_finding: ReaderFinding) -> None:
     """Tell nothing yet."""
 
 
-def _tell(finding: Finding, spoken: Language) -> None:
+def _tell(finding: ReaderFinding, spoken: Language) -> None:
     title = story(f"doctor-check-{finding.check}").in_language(spoken)
     mark = f"[{finding.verdict}]"
     click.echo(f"{mark:9} {title}  ({finding.detail})  {finding.seconds * 1000:.1f} ms")
@@ -136,11 +159,15 @@ def _tell(finding: Finding, spoken: Language) -> None:
         click.echo(f"          {story(f'doctor-advice-{finding.advice}').in_language(spoken)}")
 
 
-def _as_json(finding: Finding) -> dict[str, object]:
+def _as_json(finding: ReaderFinding) -> dict[str, object]:
     advice = None if finding.advice is None else story(f"doctor-advice-{finding.advice}")
     return {**asdict(finding), "advice": advice}
 
 
-def _worst(found: list[Finding]) -> Verdict:
+def _worst(found: list[ReaderFinding]) -> ReaderVerdict:
     verdicts = {each.verdict for each in found}
-    return next(verdict for verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.OK) if verdict in verdicts)
+    return next(
+        verdict
+        for verdict in (ReaderVerdict.FAILED, ReaderVerdict.WARNING, ReaderVerdict.OK)
+        if verdict in verdicts
+    )

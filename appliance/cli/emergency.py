@@ -1,9 +1,9 @@
 """`jpki-appliance emergency`: open and close times in which nobody checks holders, for an operator without a browser."""
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -14,24 +14,27 @@ from appliance import config
 from appliance.catalogue import Language, story
 from appliance.cli import language
 from appliance.cli.choice import Choice
+from appliance.cli.installed import config_option
 from appliance.client import Address, Network, Socket
 from appliance.client.answers import decoded
 from appliance.client.exchange import Ask
 from appliance.doctor import asked
 from appliance.emergency import Reason
-from appliance.errors import ConfigInvalid
 from appliance.gateway.emergency import PATH, Listed, View
 
 T = TypeVar("T")
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Asks the appliance at *address*, and tells the operator in the *spoken* language."""
+class Windows:
+    """
+    The windows of the appliance *at* an address, told in the *spoken* language.
 
-    address: Address
-    spoken: Language
+    The address is found out when something is asked: help is told without a configuration.
+    """
+
+    def __init__(self, at: Callable[[], Address], spoken: Language) -> None:
+        self._at, self._spoken = at, spoken
 
     def listed(self) -> Listed:
         """Return all windows, and what may be asked for."""
@@ -75,22 +78,15 @@ class Desk:
             yield from self.lines(window)
 
     def _ask(self, kind: type[T], question: Ask) -> T:
-        answer = asyncio.run(asked.once(self.address, question, self.spoken))
+        answer = asyncio.run(asked.once(self._at(), question, self._spoken))
         return decoded(answer.body, kind, answer.request_id)
 
     def _say(self, key: str) -> str:
-        return story(f"emergency-{key}").in_language(self.spoken)
+        return story(f"emergency-{key}").in_language(self._spoken)
 
 
 @click.group(invoke_without_command=True)
-@click.option(
-    "--config",
-    "file",
-    type=_FILE,
-    default=Path("/etc/jpki-appliance/appliance.toml"),
-    show_default=True,
-    help="The appliance's configuration file, which says where its socket is.",
-)
+@config_option("The appliance's configuration file, which says where its socket is.")
 @click.option("--socket", type=_FILE, help="The socket itself.")
 @click.option(
     "--url", help="The appliance over the network instead, as https://HOST:PORT; with the next three."
@@ -114,7 +110,7 @@ def emergency(
     Two operators open one: the first proposes it, the second confirms it. Any operator closes it. It holds on this node
     until its end, or until the appliance is started again. Without a command, the windows are listed.
     """
-    context.obj = Desk(_address(file, socket, network), spoken or language.spoken())
+    context.obj = Windows(partial(_address, file, socket, network), spoken or language.spoken())
     if context.invoked_subcommand is None:
         context.invoke(show)
 
@@ -122,13 +118,13 @@ def emergency(
 @emergency.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.pass_obj
-def show(desk: Desk, *, as_json: bool = False) -> None:
+def show(windows: Windows, *, as_json: bool = False) -> None:
     """List the windows that are proposed or open."""
-    listed = desk.listed()
+    listed = windows.listed()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(listed)).decode())
         return
-    for line in desk.tell(listed):
+    for line in windows.tell(listed):
         click.echo(line)
 
 
@@ -141,33 +137,33 @@ def show(desk: Desk, *, as_json: bool = False) -> None:
 )
 @click.pass_obj
 def propose(
-    desk: Desk, reason: Reason, hours: float | None, until: datetime | None, desks: tuple[str, ...]
+    windows: Windows, reason: Reason, hours: float | None, until: datetime | None, desks: tuple[str, ...]
 ) -> None:
     """Propose a window. It opens when another operator confirms it, within 15 minutes."""
     if (hours is None) is (until is None):
         raise click.UsageError("either --hours or --until says when it ends")
     if until is None:
         # By the appliance's clock, which is the one that counts.
-        now = datetime.fromisoformat(desk.listed().now)
+        now = datetime.fromisoformat(windows.listed().now)
         until = now + timedelta(hours=hours or 0.0)
     body = {"reason": reason, "until": f"{until.replace(tzinfo=UTC):%Y-%m-%dT%H:%M:%SZ}", "desks": desks}
-    desk.act("POST", "", body)
+    windows.act("POST", "", body)
 
 
 @emergency.command()
 @click.argument("window", metavar="ID")
 @click.pass_obj
-def confirm(desk: Desk, window: str) -> None:
+def confirm(windows: Windows, window: str) -> None:
     """Open the window ID, which another operator has proposed."""
-    desk.act("POST", f"/{_named(window)}/confirmation", {"confirm": True})
+    windows.act("POST", f"/{_named(window)}/confirmation", {"confirm": True})
 
 
 @emergency.command()
 @click.argument("window", metavar="ID")
 @click.pass_obj
-def close(desk: Desk, window: str) -> None:
+def close(windows: Windows, window: str) -> None:
     """Close the window ID, or take the proposal back."""
-    desk.act("DELETE", f"/{_named(window)}")
+    windows.act("DELETE", f"/{_named(window)}")
 
 
 def _named(window: str) -> str:
@@ -179,16 +175,8 @@ def _named(window: str) -> str:
 def _address(file: Path, socket: Path | None, network: dict[str, str | Path | None]) -> Address:
     url, *files = (network[name] for name in ("url", "authorities", "certificate", "key"))
     if url is None and not any(files):
-        return Socket(socket or _configured(file))
+        return Socket(socket or asked.socket_of(config.load(file)))
     authorities, certificate, key = (Path(one) if one is not None else None for one in files)
     if url is None or authorities is None or certificate is None or key is None or socket is not None:
         raise click.UsageError("--url, --authorities, --certificate and --key go together, without --socket")
     return Network(str(url), authorities, certificate, key)
-
-
-def _configured(file: Path) -> Path:
-    configuration = config.load(file)
-    socket = configuration.settings.gateway.socket
-    if socket is None:
-        raise ConfigInvalid("gateway.socket is not set: there is nowhere to ask")
-    return configuration.path(socket)

@@ -12,7 +12,7 @@ import msgspec
 from appliance import config
 from appliance.catalogue import story
 from appliance.cli import language
-from appliance.cli.installed import CONFIGURATION
+from appliance.cli.installed import config_option
 from appliance.cli.lazy import LazyGroup
 from appliance.config import Configuration
 from appliance.daemon import hsms
@@ -27,7 +27,7 @@ from appliance.hsm.softhsm import provision_softhsm
 @click.group(
     cls=LazyGroup,
     elsewhere={
-        "bench": "appliance.cli.bench:bench",
+        "bench": "appliance.cli.benches.hsm:bench",
         "conformance": "appliance.cli.conformance:conformance",
     },
 )
@@ -47,16 +47,6 @@ def provision(folder: Path) -> None:
     click.echo(f"{folder}: token, PIN files, public keys")
 
 
-_configuration = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=CONFIGURATION,
-    show_default=True,
-    help="The appliance's configuration file.",
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """What `hsm status --json` prints: health, who each HSM says it is, and what stopped the first one, if none is up."""
@@ -67,15 +57,15 @@ class Report:
 
 
 @hsm.command("status")
-@_configuration
+@config_option()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def status(context: click.Context, /, *, file: Path, as_json: bool) -> None:
     """
     Show how each HSM is, and who it says it is.
 
-    Logs in to each with one worker of its own, has every key sign a canary, and ends. The exit status is 0 where an
-    HSM can serve.
+    Logs in to each with one worker of its own, has every key sign a canary, and ends: for where no appliance runs. A
+    running one tells by `jpki-appliance status`, without another login. The exit status is 0 where an HSM can serve.
     """
     report, failure = asyncio.run(_look(config.load(file)))
     if as_json:
@@ -130,7 +120,7 @@ def _shown(health: HsmHealth, identity: StatusReport | None) -> str:
 
 
 @hsm.command("unlock-marker")
-@_configuration
+@config_option()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def unlock_marker(*, file: Path, yes: bool) -> None:
     """Remove what a rejected PIN has left, so that the appliance may log in again. Explains, and asks."""

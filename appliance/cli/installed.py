@@ -1,7 +1,26 @@
-"""Where the Debian package puts things."""
+"""Where the Debian package puts things, and the option by which a command is told otherwise."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
+
+import click
 
 CONFIGURATION: Final = Path("/etc/jpki-appliance/appliance.toml")
 """What commands go by that are told no other file."""
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+def config_option(
+    what: str = "The appliance's configuration file.",
+) -> Callable[[_Decorated], _Decorated]:
+    """Return the option `--config`, which gives a command its *file*; *what* is said of it in the help."""
+    return click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=CONFIGURATION,
+        show_default=True,
+        help=what,
+    )

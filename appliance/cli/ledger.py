@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from appliance import config
 from appliance.cli.choice import Choice
-from appliance.cli.installed import CONFIGURATION
+from appliance.cli.installed import config_option
 from appliance.config import Configuration, read_bounded
 from appliance.errors import LedgerEntryAbsent
 from appliance.ledger import audit, backup, checkpoint, entries, export, place, proof, retention
@@ -21,15 +23,26 @@ from appliance.ledger.note import VerifierKey
 from appliance.ledger.store import Reader, Store, fetching, stored_entries
 
 _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
+_INDEX = click.IntRange(0, (1 << 53) - 1)
+"""As large as an entry can say it."""
+_INCOMPLETE: Final = 3
+"""Exit status where a ledger was restored, and entries are missing that were signed after it."""
 
 
 class Ledger:
-    """The ledger that a configuration describes."""
+    """The ledger that the configuration in *file* describes. It is read when it is needed: help is told without one."""
 
-    def __init__(self, configuration: Configuration, origin: str | None, public_key: Path | None) -> None:
-        self.configuration = configuration
-        self._origin = origin or configuration.settings.ledger.origin
-        self._public_key = public_key
+    def __init__(self, file: Path, origin: str | None, public_key: Path | None) -> None:
+        self._file, self._named, self._public_key = file, origin, public_key
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """What the file says."""
+        return config.load(self._file)
+
+    @property
+    def _origin(self) -> str:
+        return self._named or self.configuration.settings.ledger.origin
 
     @property
     def store(self) -> Store:
@@ -53,14 +66,7 @@ class Ledger:
 
 
 @click.group()
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=CONFIGURATION,
-    show_default=True,
-    help="The appliance's configuration file.",
-)
+@config_option()
 @click.option(
     "--origin", help="Another log in the same database: one that was restored. [default: ledger.origin]"
 )
@@ -70,9 +76,9 @@ class Ledger:
     help="Key of that log (PEM), from before it was changed. [default: ledger.key]",
 )
 @click.pass_context
-def ledger(context: click.Context, path: Path, origin: str | None, public_key: Path | None) -> None:
+def ledger(context: click.Context, file: Path, origin: str | None, public_key: Path | None) -> None:
     """Verify, prove, export, prune and back up the record of all authentications."""
-    context.obj = Ledger(config.load(path), origin, public_key)
+    context.obj = Ledger(file, origin, public_key)
 
 
 @ledger.command()
@@ -88,15 +94,7 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
     Only a checkpoint from elsewhere shows that nothing was cut off or written anew from the start.
     """
     known = this.saved(saved)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with this.reading() as reader, bar:
+    with this.reading() as reader, _bar() as bar:
         task = bar.add_task(this.store.origin, total=reader.head().size)
         report = audit.verify(
             reader,
@@ -111,6 +109,11 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
     )
     if report.pruned:
         click.echo(f"entries below {report.pruned} are pruned")
+    if contents and report.pruned > report.pruned_said:
+        click.echo(
+            f"the ledger itself says so of those below {report.pruned_said}: of the others it is the database's word"
+            " alone, unless they were pruned just now or the ledger is closed"
+        )
     if report.unfinished is not None:
         click.echo(f"{report.unfinished} unfinished, clock went back {report.clock_steps} times")
         click.echo(
@@ -123,7 +126,7 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
 
 
 @ledger.command("proof")
-@click.argument("index", type=click.IntRange(0))
+@click.argument("index", type=_INDEX)
 @click.pass_obj
 def prove(this: Ledger, index: int) -> None:
     """Print a proof that the entry INDEX is in the log, with the entry and a signed checkpoint (C2SP tlog-proof)."""
@@ -141,8 +144,8 @@ def prove(this: Ledger, index: int) -> None:
 
 @ledger.command("export")
 @click.option("--format", "form", type=Choice(export.Format), default=export.Format.JSONL, show_default=True)
-@click.option("--from", "start", type=click.IntRange(0), default=0, help="First index.")
-@click.option("--to", "stop", type=click.IntRange(0), help="Index after the last.")
+@click.option("--from", "start", type=_INDEX, default=0, help="First index.")
+@click.option("--to", "stop", type=_INDEX, help="Index after the last.")
 @click.pass_obj
 def write_out(this: Ledger, form: export.Format, start: int, stop: int | None) -> None:
     """Print the entries, one a line: as JSON, as syslog messages, or as FHIR R4 AuditEvents."""
@@ -191,12 +194,37 @@ def back_up(this: Ledger, path: Path) -> None:
 @click.option(
     "--checkpoint", "saved", type=click.Path(path_type=Path), help="The newest one that was kept elsewhere."
 )
-@click.pass_obj
-def restore(this: Ledger, path: Path, saved: Path | None) -> None:
+@click.pass_context
+def restore(context: click.Context, path: Path, saved: Path | None) -> None:
     """
     Restore the log in the backup PATH, closed for good: it can be read and never grows again.
 
-    Then set a new ledger.origin. The new log begins by saying where the old one ended.
+    Then set a new ledger.origin. The new log begins by saying where the old one ended. Ends with status 3 where the
+    given checkpoint shows that the backup is older: all it has was restored, and what came after it is lost.
     """
-    report = backup.restore(path, this.store, this.key, None if saved is None else read_bounded(saved))
-    click.echo(f"{report.size} entries restored and verified; the log is closed, set a new ledger.origin")
+    this: Ledger = context.obj
+    known = None if saved is None else read_bounded(saved)
+    with _bar() as bar:
+        task = bar.add_task(path.name, total=None)
+        restored = backup.restore(
+            path, this.store, this.key, known, lambda done: bar.update(task, completed=done)
+        )
+    size = restored.report.size
+    click.echo(f"{size} entries restored and verified; the ledger is closed, set a new ledger.origin")
+    if restored.missing:
+        click.echo(
+            f"{restored.missing} entries are missing, from {size} on: the checkpoint was signed over"
+            f" {size + restored.missing}, and the backup is older"
+        )
+        context.exit(_INCOMPLETE)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError
 
 _INTERRUPTED = 130
 _COMMANDS = {
-    "bench": "appliance.cli.measure:bench",
+    "bench": "appliance.cli.benches.command:bench",
     "ceremony": "appliance.cli.ceremony:ceremony",
     "config": "appliance.cli.config:config",
     "demo": "appliance.cli.demo:demo",

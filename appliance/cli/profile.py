@@ -29,7 +29,7 @@ def list_profiles() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Show the profile NAME, or the one in the file NAME, as JSON."""
-    content = msgspec.json.encode(_named(name), enc_hook=lambda octets: octets.hex().upper())
+    content = msgspec.json.encode(named(name), enc_hook=lambda octets: octets.hex().upper())
     click.echo(msgspec.json.format(content).decode())
 
 
@@ -47,7 +47,8 @@ def check(file: Path) -> None:
         click.echo(f"UNVERIFIED: {', '.join(checked.unverified)}")
 
 
-def _named(name: str) -> Profile:
+def named(name: str) -> Profile:
+    """Return the profile that ships as *name*, or the one in the file *name*."""
     if name in profiles.shipped_names():
         return profiles.shipped(name)
     return Profile.from_toml(read_bounded(Path(name)))

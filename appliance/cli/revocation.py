@@ -53,6 +53,10 @@ def _told(report: Report) -> str:
         if report.earliest_end is None
         else f", the first of which counts until {report.earliest_end:%Y-%m-%d %H:%M} UTC"
     )
+    if report.damaged:
+        lines.append(
+            f"{report.damaged} lists of the index were damaged and given up; all files were read again"
+        )
     lines.append(
         f"{report.known} files known before; {report.lists} lists with {report.entries:,} entries{end}"
     )

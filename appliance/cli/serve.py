@@ -8,21 +8,14 @@ import click
 import uvloop
 
 from appliance.cli.choice import Choice
-from appliance.cli.installed import CONFIGURATION
+from appliance.cli.installed import config_option
 from appliance.daemon import logs
 from appliance.daemon.logs import Level
 from appliance.daemon.serve import Daemon, refuse_root
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=CONFIGURATION,
-    show_default=True,
-    help="The configuration file.",
-)
+@config_option()
 @click.option(
     "--log-level", "level", type=Choice(Level), default=Level.INFO, show_default=True, help="What is logged."
 )

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_publ
 
 from appliance.card.algorithm import PublicKey
 from appliance.cli.choice import Choice
-from appliance.cli.site import build
+from appliance.cli.demonstration.site import build
+from appliance.cli.folders import filling
 from appliance.config import read_bounded
 from appliance.simulator import control, crl, fault_text
 from appliance.simulator.card_data import Atr
@@ -56,6 +57,21 @@ class FaultType(click.ParamType[tuple[int | None, Fault]]):
             self.fail(str(error), param, ctx)
 
 
+class DigitsType(click.ParamType[str]):
+    """So many digits."""
+
+    name = "digits"
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return *value*, which has so many digits."""
+        if len(value) != self._length or not (value.isascii() and value.isdigit()):
+            self.fail(f"'{value}' has not {self._length} digits", param, ctx)
+        return value
+
+
 class InstitutionKeyType(click.ParamType[PublicKey]):
     """A public key in a PEM file, of a kind that institutions have."""
 
@@ -84,8 +100,20 @@ def simulator() -> None:
     type=InstitutionKeyType(),
     help="PEM public key of an institution key made in an HSM, to be certified as leaf.cvc.",
 )
-@click.option("--institution-code", default="9912345", show_default=True, help="Its code, seven digits.")
-@click.option("--pin", default="1234", show_default=True, help="PIN of the card. It is nobody's secret.")
+@click.option(
+    "--institution-code",
+    type=DigitsType(7),
+    default="9912345",
+    show_default=True,
+    help="Its code, seven digits.",
+)
+@click.option(
+    "--pin",
+    type=DigitsType(4),
+    default="1234",
+    show_default=True,
+    help="PIN of the card. It is nobody's secret.",
+)
 def pki(folder: Path, institution_key: PublicKey | None, institution_code: str, pin: str) -> None:
     """
     Make a test hierarchy in FOLDER, and a card in FOLDER/card.
@@ -100,16 +128,17 @@ def pki(folder: Path, institution_key: PublicKey | None, institution_code: str, 
     A hierarchy that is already in FOLDER is used and added to. More cards, of other kinds: `simulator issue`.
     """  # noqa: D301  # click wants the character, not its name
     now = datetime.now(UTC)
-    if (folder / "institution").exists():
-        hierarchy = Hierarchy.load(folder)
-    else:
-        hierarchy = Hierarchy.create(now)
-        hierarchy.save(folder)
-    if institution_key is not None:
-        leaf = hierarchy.issue_institution(institution_key, institution_code)
-        (folder / hierarchy.institution_folder(institution_key) / "leaf.cvc").write_bytes(leaf.to_bytes())
-    if not (folder / _CARD).exists():
-        hierarchy.issue_card(folder / _CARD, now=now, pin=pin)
+    with filling(folder):
+        if (folder / "institution").exists():
+            hierarchy = Hierarchy.load(folder)
+        else:
+            hierarchy = Hierarchy.create(now)
+            hierarchy.save(folder)
+        if institution_key is not None:
+            leaf = hierarchy.issue_institution(institution_key, institution_code)
+            (folder / hierarchy.institution_folder(institution_key) / "leaf.cvc").write_bytes(leaf.to_bytes())
+        if not (folder / _CARD).exists():
+            hierarchy.issue_card(folder / _CARD, now=now, pin=pin)
     click.echo(f"{folder}: institution/ institution-next/ holders/ surface/ card/")
 
 
@@ -148,7 +177,11 @@ def site(folder: Path, port: int, metrics_port: int) -> None:
 @click.argument("card", type=click.Path(path_type=Path))
 @click.option("--kind", type=Choice(Kind), default=Kind.MY_NUMBER, show_default=True, help="Told below.")
 @click.option(
-    "--pin", default="1234", show_default=True, help="Its two PINs; the password is TEST and the PIN."
+    "--pin",
+    type=DigitsType(4),
+    default="1234",
+    show_default=True,
+    help="Its two PINs; the password is TEST and the PIN.",
 )
 @click.option("--signing", is_flag=True, help="With a signing certificate (署名用) as well.")
 @click.option(
@@ -187,16 +220,17 @@ def issue(  # noqa: PLR0913  # each option is an argument
     if card.exists():
         raise click.BadParameter(f"{card} exists already", param_hint="CARD")
     try:
-        Hierarchy.load(folder).issue_card(
-            card,
-            now=datetime.now(UTC),
-            kind=kind,
-            pin=pin,
-            signing=signing,
-            generation=generation,
-            expired=expired,
-            foreign=foreign,
-        )
+        with filling(card):
+            Hierarchy.load(folder).issue_card(
+                card,
+                now=datetime.now(UTC),
+                kind=kind,
+                pin=pin,
+                signing=signing,
+                generation=generation,
+                expired=expired,
+                foreign=foreign,
+            )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{card}: {kind}")
@@ -216,14 +250,15 @@ def lists(folder: Path, target: Path, days: int) -> None:
     whole, as a delivery has to.
     """
     now, generation = datetime.now(UTC), Hierarchy.load(folder).holders.generations[-1]
-    target.mkdir(parents=True, exist_ok=True)
-    for one in MUNICIPALITIES:
-        made = crl.issue(
-            generation, one, [1], now=now, number=int(now.timestamp() * 1000), life=timedelta(days=days)
-        )
-        unfinished = target / f".{one.code}.crl"
-        unfinished.write_bytes(made.public_bytes(Encoding.DER))
-        unfinished.replace(target / f"{one.code}.crl")
+    with filling(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for one in MUNICIPALITIES:
+            made = crl.issue(
+                generation, one, [1], now=now, number=int(now.timestamp() * 1000), life=timedelta(days=days)
+            )
+            unfinished = target / f".{one.code}.crl"
+            unfinished.write_bytes(made.public_bytes(Encoding.DER))
+            unfinished.replace(target / f"{one.code}.crl")
     click.echo(f"{target}: {len(MUNICIPALITIES)} lists")
 
 
@@ -303,6 +338,8 @@ def card(  # noqa: PLR0913, PLR0917  # each option is an argument
         raise click.UsageError(f"there can be at most {MOST_READERS} cards")
     if len({folder.resolve() for folder in folders}) != len(folders):
         raise click.UsageError("a card can be on one reader only")
+    if nobody := {only for only, _ in fault_list if only is not None and only > len(folders)}:
+        raise click.UsageError(f"a fault is for card {min(nobody)}, and there are {len(folders)}")
     side = None if atr is None else Atr[atr.upper()]
     cards = [
         (folder, _card(folder, side, [fault for only, fault in fault_list if only in {None, number}]))
@@ -316,6 +353,9 @@ def card(  # noqa: PLR0913, PLR0917  # each option is an argument
         if ports:
             readers = [VirtualReader("vpcd", port, host) for port in ports]
         else:
+            if pcscd_folder is not None:
+                with filling(pcscd_folder):
+                    pcscd_folder.mkdir(parents=True, exist_ok=True)
             pcscd = parts.enter_context(PrivatePcscd(_reader_names(len(cards)), pcscd_folder))
             readers = pcscd.readers
             click.echo(f"PCSCLITE_CSOCK_NAME={pcscd.socket_path}")

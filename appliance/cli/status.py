@@ -12,21 +12,13 @@ from appliance import config
 from appliance.catalogue import Language, catalogue, story
 from appliance.cli import language
 from appliance.cli.choice import Choice
-from appliance.cli.installed import CONFIGURATION
-from appliance.doctor.asked import Told, ask
-from appliance.errors import ConfigInvalid
+from appliance.cli.installed import config_option
+from appliance.doctor.asked import Told, ask, socket_of
 from appliance.gateway.condition import Hsm
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=CONFIGURATION,
-    show_default=True,
-    help="The appliance's configuration file, which says where its socket is.",
-)
+@config_option("The appliance's configuration file, which says where its socket is.")
 @click.option("--socket", type=click.Path(path_type=Path, dir_okay=False), help="The socket itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--language", "spoken", type=Choice(Language), help="[default: the locale's]")
@@ -41,21 +33,13 @@ def status(
     1 where they cannot, or where nobody answers. The appliance is not started by being asked.
     """
     spoken = spoken or language.spoken()
-    told = asyncio.run(ask(socket or _configured(file), spoken))
+    told = asyncio.run(ask(socket or socket_of(config.load(file)), spoken))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(told)).decode())
     else:
         for line in _Words(spoken).lines(told):
             click.echo(line)
     context.exit(0 if told.ready else 1)
-
-
-def _configured(file: Path) -> Path:
-    configuration = config.load(file)
-    socket = configuration.settings.gateway.socket
-    if socket is None:
-        raise ConfigInvalid("gateway.socket is not set: there is nowhere to ask")
-    return configuration.path(socket)
 
 
 class _Words:

@@ -8,19 +8,12 @@ import click
 
 from appliance.catalogue import story
 from appliance.cli import language
-from appliance.cli.installed import CONFIGURATION
+from appliance.cli.installed import config_option
 from appliance.doctor import bundle
 
 
 @click.command("support-bundle")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=CONFIGURATION,
-    show_default=True,
-    help="The appliance's configuration file.",
-)
+@config_option()
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -39,8 +32,8 @@ def support_bundle(file: Path, output: Path | None, lines: int) -> None:
 
     It holds what `doctor` finds, the configuration, versions, the end of the log, metrics, the ledger's size and root,
     and how systemd's units are: of all these only what closed lists allow. PINs, keys, names of people, machines and
-    accounts, entries of the ledger and certificates are not in it. Look through it all the same before you send it. The
-    HSM is not logged in to.
+    accounts, entries of the ledger and certificates are not in it. Files are named by their paths, but for the account
+    behind `/home/`. Look through it all the same before you send it. The HSM is not logged in to.
     """
     path = output or Path(f"jpki-appliance-support-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar.gz")
     parts = asyncio.run(bundle.Bundle(file, lines).parts())

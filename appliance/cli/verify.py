@@ -42,7 +42,7 @@ _JWKS = "jwks.json"
 @click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
-    help="Time (UTC) to decide for. [default: now for a token, for evidence the time it was made]",
+    help="Time (UTC) to decide for, but for revocation. [default: now for a token, for evidence the time it was made]",
 )
 @click.option(
     "--jwks",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from appliance.cli.stage import Fault
+from appliance.cli.demonstration.stage import Fault
 from tests.cli.conftest import Finished, run
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

@@ -1,6 +1,7 @@
 """`jpki-appliance doctor reader`, run as an operator runs it."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -15,11 +16,14 @@ from appliance.simulator.pki import Hierarchy
 from tests.cli.conftest import Finished
 from tests.pcsc import lying_on
 
+ROOT = Path(__file__).parents[2]
 
-def examine(socket: Path, *arguments: str) -> Finished:
-    """Run the command with the pcscd at *socket*."""
+
+def examine(socket: Path, *arguments: str, configuration: Path | None = None) -> Finished:
+    """Run the command with the pcscd at *socket*, for the appliance of a *configuration*."""
+    of = () if configuration is None else ("--config", str(configuration))
     return subprocess.run(
-        (sys.executable, "-m", "appliance", "doctor", "reader", *arguments),
+        (sys.executable, "-m", "appliance", "doctor", *of, "reader", *arguments),
         capture_output=True,
         text=True,
         check=False,
@@ -75,3 +79,30 @@ def test_without_the_service_that_is_all_there_is_to_say(tmp_path: Path) -> None
     (check,) = document["checks"]
     assert (check["check"], check["code"]) == ("service", "pcsc_unavailable")
     assert check["advice"].keys() == {"en", "ja"}
+
+
+def test_a_card_is_judged_by_the_profile_that_counts(
+    hierarchy: Hierarchy, private_pcscd: PrivatePcscd, now: datetime, tmp_path: Path
+) -> None:
+    """The configuration's, or the one that was named: what another profile expects says nothing about this machine."""
+    elsewhere = tmp_path / "elsewhere.toml"
+    text = (ROOT / "appliance" / "card" / "profiles" / "jpki-reference.toml").read_text()
+    other, times = re.subn(r'(\[application\]\naid = ")[0-9A-F]+"', r'\1A000000001020304"', text)
+    assert times == 1
+    elsewhere.write_text(other)
+    configuration = tmp_path / "appliance.toml"
+    example = (ROOT / "hsm-config" / "appliance.toml").read_text()
+    assert example.count('profile = "jpki-reference"') == 1
+    configuration.write_text(example.replace('profile = "jpki-reference"', 'profile = "elsewhere.toml"'))
+    with lying_on(private_pcscd.readers[1], FaultyCard(SoftwareCard(hierarchy.issue_card(now=now)))):
+        named = examine(private_pcscd.socket_path, "--json", "--profile", str(elsewhere))
+        configured = examine(private_pcscd.socket_path, "--json", configuration=configuration)
+        both = examine(
+            private_pcscd.socket_path, "--json", "--profile", "jpki-reference", configuration=configuration
+        )
+    for finished in (named, configured):
+        last = json.loads(finished.stdout)["checks"][-1]
+        assert (finished.returncode, last["check"], last["code"]) == (1, "application", "card_not_jpki")
+    assert both.returncode == 0
+    missing = examine(private_pcscd.socket_path, configuration=tmp_path / "nowhere.toml")
+    assert (missing.returncode, "[config_invalid]" in missing.stderr) == (78, True)

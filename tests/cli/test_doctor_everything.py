@@ -1,8 +1,11 @@
 """`jpki-appliance doctor` for the whole appliance, run as an operator runs it."""
 
+import asyncio
 import json
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +16,12 @@ import pytest
 
 from appliance import config
 from appliance.catalogue import story
-from appliance.doctor import machine, unit
+from appliance.doctor import ledger, machine, unit
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
-from tests.cli.house import OPERATOR, RECEPTION, asked, furnished, serving
-from tests.daemon.process import Site
+from appliance.ledger import place
+from appliance.ledger.store import Reader
+from tests.cli.house import OPERATOR, RECEPTION, asked, authenticated, furnished, serving
+from tests.daemon.process import SECONDS, Site
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 
@@ -81,7 +86,7 @@ def test_a_running_appliance_tells_how_it_is(site: Site) -> None:
     assert (found["terminals"][0]["subject"], found["terminals"][0]["verdict"]) == ("ward-1", "warning")
     assert found["terminals"][0]["advice"].keys() == {"en", "ja"}
     assert spoken.returncode == 0
-    assert "[ok]      認証の記録" in spoken.stdout
+    assert "[ok]      台帳" in spoken.stdout
     assert "[warning] 遠隔端末 ward-1" in spoken.stdout
 
 
@@ -94,6 +99,40 @@ def test_without_a_daemon_the_hsm_is_opened_only_when_that_was_said(site: Site) 
     assert verdicts(opened["hsm"]) == {"ok"}, opened["hsm"]
     for key in ("institution", "token", "ledger"):
         assert f"{key} " in opened["hsm"][0]["detail"]
+
+
+def test_beside_a_daemon_that_does_not_tell_nobody_logs_in() -> None:
+    """Who may not ask, or is not answered, learns nothing of the HSM, and no PIN is tried: the token and its marker stay."""
+    with furnished() as site, serving(site) as daemon:
+        pin, state = site.folder / "softhsm" / "user.pin", config.load(site.file).settings.hsm.state
+        right = pin.read_text()
+        pin.write_text("000000000000\n")
+        _, found = examined(site, "--hsm")
+        assert found["daemon"][0]["code"] == "access_denied"
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            _, unanswered = examined(site, "--hsm")
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        assert unanswered["daemon"][0]["code"] == "appliance_unreachable"
+        for hsm in (*found["hsm"], *unanswered["hsm"]):
+            assert (hsm["verdict"], hsm["detail"]) == ("warning", "the daemon did not tell")
+            assert "systemd-run" in hsm["advice"]["en"]
+        assert not list((site.folder / state).glob("pin-rejected-*"))
+        pin.write_text(right)
+
+
+def test_without_a_socket_the_service_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there is nobody to ask, systemd knows whether the service runs; a bare machine runs none."""
+    program = tmp_path / "systemctl"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(unit, "_BOOTED", tmp_path)
+    for state, expected in (("active", True), ("deactivating", True), ("inactive", False), ("failed", False)):
+        program.write_text(f"#!/bin/sh\necho ActiveState={state}\n")
+        program.chmod(0o755)
+        assert unit.runs() is expected
+    monkeypatch.setattr(unit, "_BOOTED", tmp_path / "nowhere")
+    assert not unit.runs()
 
 
 def test_a_rejected_pin_is_tried_once_and_never_again() -> None:
@@ -148,6 +187,34 @@ def test_a_copy_that_does_not_verify_is_a_failure(site: Site) -> None:
     assert verdicts(found["ledger"]) == {"ok"}
 
 
+def test_a_checkpoint_that_comes_while_one_looks_accuses_nobody(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log goes on under the eyes of whoever reads it: what left for the folder meanwhile was not put back."""
+    configuration = config.load(site.file)
+    copy = site.folder / "ledger" / "checkpoints" / "checkpoint"
+    store = place.store(configuration)
+
+    @contextmanager
+    def busy() -> Iterator[Reader]:
+        """Give one state of the log, which is an old one by the time that anybody looks."""
+        with store.reading() as reader:
+            reader.head()  # which state it is, the first question decides
+            before = copy.read_bytes()
+            asyncio.run(authenticated(daemon))
+            deadline = time.monotonic() + SECONDS
+            while copy.read_bytes() == before:
+                assert time.monotonic() < deadline, "no checkpoint has left"
+                time.sleep(0.05)
+            yield reader
+
+    with serving(site) as daemon:
+        asyncio.run(authenticated(daemon))
+        monkeypatch.setattr(place, "store", lambda _configuration: SimpleNamespace(reading=busy))
+        found = list(ledger.ledger(configuration, is_running=True))
+    assert [(one.verdict, one.code) for one in found] == [(Verdict.OK, None), (Verdict.OK, None)], found
+
+
 def test_the_sandbox_is_measured_with_its_drop_ins(tmp_path: Path) -> None:
     """The unit as shipped is fine, a drop-in that opens it is warned of, and without a unit there is nothing to say."""
     assert machine.sandbox([tmp_path]).verdict is Verdict.NOT_APPLICABLE
@@ -158,6 +225,29 @@ def test_the_sandbox_is_measured_with_its_drop_ins(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "open.conf").write_text("[Service]\nSystemCallFilter=\nProtectSystem=no\nPrivateDevices=no\n")
     assert machine.sandbox([tmp_path]).advice is Advice.SANDBOX
+
+
+@pytest.mark.parametrize(
+    "needed", [["network.conf"], ["luna.conf", "network.conf"], ["network.conf", "usb-hsm.conf"]]
+)
+def test_what_a_site_needs_of_the_shipped_drop_ins_is_no_warning(needed: list[str], tmp_path: Path) -> None:
+    """A warning that never goes teaches to overlook warnings: copies with the site's own networks are fine, and no more."""
+    (tmp_path / unit.SERVICE).write_text(
+        (SYSTEMD / unit.SERVICE).read_text().replace("/usr/bin/jpki-appliance", "/bin/true")
+    )
+    folder = tmp_path / f"{unit.SERVICE}.d"
+    folder.mkdir()
+    for name in needed:
+        text = (SYSTEMD / "drop-ins" / name).read_text()
+        (folder / name).write_text(text.replace("192.0.2.0/24", "192.168.10.0/24"))
+    found = machine.sandbox([tmp_path], SYSTEMD / "drop-ins")
+    assert found.verdict is Verdict.OK, found
+    assert found.detail.endswith(f"as shipped with {' '.join(needed)}")
+    (folder / "open.conf").write_text("[Service]\nNoNewPrivileges=no\nPrivateDevices=no\n")
+    assert machine.sandbox([tmp_path], SYSTEMD / "drop-ins").advice is Advice.SANDBOX
+    (folder / "open.conf").unlink()
+    (folder / "network.conf").write_text("[Service]\nIPAddressDeny=\nIPAddressAllow=any\nSystemCallFilter=\n")
+    assert machine.sandbox([tmp_path], SYSTEMD / "drop-ins").advice is Advice.SANDBOX
 
 
 @pytest.mark.parametrize(

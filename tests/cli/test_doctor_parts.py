@@ -161,10 +161,16 @@ def test_certificates_are_told_before_they_end(
 
 @pytest.mark.parametrize(
     ("age", "left", "verdict"),
-    [(1, 10, Verdict.OK), (40, 10, Verdict.WARNING), (49, 10, Verdict.FAILED), (1, -1, Verdict.FAILED)],
+    [
+        (1, 10, Verdict.OK),
+        (40, 10, Verdict.WARNING),
+        (10, 2, Verdict.WARNING),
+        (49, 10, Verdict.FAILED),
+        (1, -1, Verdict.FAILED),
+    ],
 )
 def test_lists_are_judged_by_age_and_end(age: float, left: float, verdict: Verdict) -> None:
-    """A list that has ended, or is older than the appliance would rely on, is a failure; one that gets old a warning."""
+    """A list that has ended, or is older than the appliance would rely on, is a failure; one with a quarter of its time left a warning."""
     now = datetime.now(UTC)
     listing = Listing(
         issuer="x",

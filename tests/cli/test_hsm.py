@@ -12,8 +12,8 @@ import pytest
 
 from appliance import config
 from appliance.card.jpki import Mode
-from appliance.cli import stage
-from appliance.cli.revocation_stage import By
+from appliance.cli.demonstration import stage
+from appliance.cli.demonstration.revocation import By
 from appliance.daemon import hsms
 from appliance.errors import EX_CONFIG
 from appliance.hsm import softhsm

@@ -5,6 +5,7 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from appliance.cli.main import command
 from tests.cli.conftest import run
@@ -22,6 +23,26 @@ def subcommands(group: click.Group) -> list[tuple[str, click.Command]]:
 def test_every_command_is_found_under_its_own_name() -> None:
     """What the help lists can be called, and calls itself the same."""
     assert all(name == one.name and one.help for name, one in subcommands(command))
+
+
+def paths(group: click.Group, *above: str) -> list[tuple[str, ...]]:
+    """Return what is typed for each command below *group*."""
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        found.append((*above, name))
+        one = group.get_command(context, name)
+        if isinstance(one, click.Group):
+            found += paths(one, *above, name)
+    return found
+
+
+@pytest.mark.parametrize("path", paths(command), ids=" ".join)
+def test_help_is_told_on_a_machine_without_a_configuration(path: tuple[str, ...]) -> None:
+    """Whoever sets an appliance up reads the help of every command first."""
+    finished = CliRunner().invoke(command, [*path, "--help"], catch_exceptions=False)
+    assert finished.exit_code == 0, finished.output
+    assert finished.output.startswith("Usage: ")
 
 
 def test_a_command_that_is_none_is_wrong_usage() -> None:

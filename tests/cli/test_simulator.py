@@ -1,6 +1,7 @@
 """`jpki-appliance simulator` and `jpki-appliance hsm`, run as an integrator runs them."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -250,7 +251,10 @@ def test_help_tells_everything() -> None:
         (["simulator", "card", "one", "two", "--port", "1"], 2, "one --port for each"),
         (["simulator", "card", *"123456789"], 2, "at most 8 cards"),
         (["simulator", "card"], 2, "Missing argument"),
+        (["simulator", "card", "nowhere", "--fault", "2:removed@1"], 2, "a fault is for card 2"),
+        (["simulator", "card", "nowhere", "--fault", "slow@1=-5"], 2, "no number of seconds"),
         (["simulator", "issue", "nowhere", "x"], 78, "[config_invalid]"),
+        (["simulator", "issue", "nowhere", "x", "--pin", "12"], 2, "has not 4 digits"),
         (["simulator", "issue", "nowhere", "x", "--kind", "paper"], 2, "is not one of"),
         (["simulator", "pki", "x", "--institution-key", "/dev/null"], 2, "no PEM public key"),
         (["hsm", "provision-softhsm", "/proc/nowhere"], 78, "[config_invalid]"),
@@ -262,3 +266,24 @@ def test_a_mistake_is_one_clear_message(arguments: list[str], status: int, said:
     assert finished.returncode == status
     assert said in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def test_a_reader_that_does_not_listen_is_one_clear_message(two_cards: list[Path]) -> None:
+    """Where nothing listens on the port, the command says so and ends; no card is left anywhere."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    finished = run("simulator", "card", str(two_cards[0]), "--port", str(port))
+    assert "[reader_absent]" in finished.stderr
+    assert f"127.0.0.1:{port}" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert finished.returncode == 1
+
+
+@pytest.mark.parametrize(("option", "value"), [("--pin", "12"), ("--institution-code", "99")])
+def test_a_hierarchy_is_made_whole_or_not_at_all(tmp_path: Path, option: str, value: str) -> None:
+    """A PIN or code of the wrong length is refused before anything is made."""
+    finished = run("simulator", "pki", str(tmp_path / "pki"), option, value)
+    assert finished.returncode == 2
+    assert "digits" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "pki").exists()

@@ -1,5 +1,6 @@
 """`jpki-appliance support-bundle`: useful, and without what may not leave the site, wherever that was written."""
 
+import ast
 import base64
 import json
 import re
@@ -15,20 +16,29 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from cryptography import x509
+from prometheus_client import generate_latest
 
 from appliance import config
+from appliance.config import Configuration
 from appliance.doctor import bundle, logs, series
+from appliance.doctor.configuration import permissions
 from appliance.doctor.disclosed import WITHHELD, disclosed
 from appliance.ledger import place
 from appliance.ledger.store import stored_entries
+from appliance.metrics import Metrics
 from appliance.simulator.card_data import CardData
 from tests.cli.conftest import run
-from tests.cli.house import OPERATOR, RECEPTION, furnished, serving
-from tests.daemon.process import ORDER, Daemon, Site, session
+from tests.cli.house import OPERATOR, RECEPTION, authenticated, furnished, serving
+from tests.daemon.process import Daemon, Site
 
 NAME, DRAWN = "浜田　紗英", "HAMADA SAE"
 HOST, ACCOUNT, PASSWORD = "log.hamada-clinic.example.jp", "hamada-uketsuke", "Tsukimi-2217"
 SOURCES = Path(logs.__file__).parents[1]
+OTHER_PROCESSES = {"cli", "handover"}
+"""Whose events are not in the log of the service."""
+LEFT_OUT = {"request": "how often who asks for what, which is many lines, and of no use without the site"}
+"""Events that stay at the site, and why."""
+OTHERS = ("responder-authority", "eligibility-authority", "syslog-authority")
 
 
 @dataclass(frozen=True)
@@ -40,18 +50,6 @@ class Planted:
     mode: int
     secrets: dict[str, bytes]
     said: str
-
-
-async def authenticated(daemon: Daemon) -> str:
-    """Return the result token of an authentication at the desk."""
-    with daemon.site.card():
-        async with session(daemon.site) as client:
-            order = {**ORDER, "evidence": True}
-            async with client.post("/v1/authentications?wait=20", json=order) as answer:
-                job = await answer.json()
-    assert job["state"] == "authenticated", job
-    token: str = job["token"]
-    return token
 
 
 def secrets_of(site: Site, token: str) -> dict[str, bytes]:
@@ -302,11 +300,71 @@ def test_settings_nobody_has_thought_of_are_withheld() -> None:
     assert cast("list[dict[str, object]]", told["reader"])[0]["name"] == WITHHELD
 
 
+def test_a_path_tells_no_account(tmp_path: Path) -> None:
+    """Whose home a file lies in is left out, where the configuration names the file and where a finding does."""
+    home = tmp_path / "home" / ACCOUNT
+    home.mkdir(parents=True)
+    pin = home / "keys" / "user.pin"
+    pin.parent.mkdir()
+    pin.write_text("1234")
+    pin.chmod(0o644)
+    example = config.load(SOURCES.parent / "hsm-config" / "appliance.toml")
+    hsm = msgspec.structs.replace(example.settings.hsm, pin_file=str(pin))
+    settings = msgspec.structs.replace(example.settings, hsm=hsm)
+    here = Configuration(settings, home)
+    told = cast("dict[str, object]", disclosed(here)["hsm"])
+    assert told["pin_file"] == f"{tmp_path}/home/{WITHHELD}/keys/user.pin"
+    (found,) = (one for one in permissions(here, home / "appliance.toml") if one.subject == "hsm.pin_file")
+    assert str(pin) in found.detail
+    assert ACCOUNT not in json.dumps(bundle._finding(found))
+
+
+def logged() -> set[str]:
+    """Return what the events of the service begin with, from its sources."""
+    heads = set()
+    for path in SOURCES.rglob("*.py"):
+        if path.relative_to(SOURCES).parts[0] in OTHER_PROCESSES:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    ast.Attribute(ast.Name("_LOG" | "_log"), "log"), [_, ast.Constant(str(text)), *_]
+                ):
+                    pass
+                case ast.Call(ast.Attribute(ast.Name("_LOG" | "_log")), [ast.Constant(str(text)), *_]):
+                    pass
+                case _:
+                    continue
+            for written in ("hsm up", "hsm down") if text.startswith("hsm %s ") else (text,):
+                head = re.fullmatch(r"([A-Za-z ]+?)(?: [a-z_]+=.*)?", written)
+                assert head is not None, f"{path}: no event of words and name=value: {text}"
+                heads.add(head[1])
+    return heads
+
+
 def test_the_events_are_those_that_the_daemon_writes() -> None:
-    """Each event that may be told stands in the sources: what was renamed there has to be renamed here."""
-    text = "".join(path.read_text() for path in SOURCES.rglob("*.py") if path.name != "logs.py")
-    for event in logs.EVENTS - {"hsm up", "hsm down"}:
-        assert re.search(rf'["(]{re.escape(event)}[ "]', text), event
+    """What was renamed there is renamed here, and a new event is told, or left out with a reason."""
+    assert logged() == logs.EVENTS | LEFT_OUT.keys()
+
+
+def test_what_is_counted_is_told_by_its_closed_labels() -> None:
+    """All values that there are from the start may leave; what only a token says of itself may not."""
+    metrics = Metrics()
+    metrics.configured(["hsm-1"], ["ward-1"])
+    metrics.know_sinks(["directory", "syslog"])
+    for name in (*OTHERS, "authority", "tls-clients"):
+        metrics.trust.certificate(f"{name}-1", 1.0)
+    for name in ("tls-server", "responder-client", "eligibility-client"):
+        metrics.trust.certificate(name, 1.0)
+    metrics.trust.no_lists("authority-1")
+    metrics.hsm_info.labels("hsm-1", HOST, HOST, HOST).set(1)
+    lines = list(series.told(generate_latest(metrics.registry).decode(), frozenset({"hsm-1", "ward-1"})))
+    hidden = [line for line in lines if WITHHELD in line]
+    (only,) = hidden
+    assert only.startswith("jpki_hsm_info{")
+    assert only.count(WITHHELD) == 3
+    assert 'jpki_connections_refused_total{cause="late"} 0.0' in lines
+    assert 'jpki_holder_certificates_ending_total{within_days="30"} 0.0' in lines
 
 
 @pytest.mark.parametrize(
@@ -329,7 +387,7 @@ def test_where_something_arose_is_told_by_our_own_modules() -> None:
         "time": "2026-11-22T01:02:03.456+00:00",
         "level": "error",
         "logger": "appliance.daemon.vigil",
-        "event": "does not work cause=the ledger does not write: ledger_unavailable",
+        "event": "does not work cause=ledger-unwritable code=ledger_unavailable",
         "error": ["ledger_unavailable: disk full of " + NAME, "OperationalError"],
         "at": ["/opt/x/appliance/daemon/vigil.py:142 Vigil.look", "/usr/lib/python3/asyncio/base.py:1 run"],
     }
@@ -338,7 +396,7 @@ def test_where_something_arose_is_told_by_our_own_modules() -> None:
         "time": line["time"],
         "level": "error",
         "logger": "appliance.daemon.vigil",
-        "event": "does not work",
+        "event": "does not work cause=ledger-unwritable code=ledger_unavailable",
         "error": ["ledger_unavailable", "OperationalError"],
         "at": ["appliance/daemon/vigil.py:142"],
     }

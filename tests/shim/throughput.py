@@ -17,9 +17,9 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from appliance.cli.daemon_bench.crowd import more_files
-from appliance.cli.daemon_bench.running import crowd, running
-from appliance.cli.daemon_bench.site import Clinic
+from appliance.cli.benches.daemon.crowd import more_files
+from appliance.cli.benches.daemon.running import crowd, running
+from appliance.cli.benches.daemon.site import Clinic
 from appliance.hsm import softhsm
 from tests.shim.rules import Action, Function, Rules, compiled
 

@@ -9,9 +9,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from appliance.cli.daemon_bench.crowd import more_files
-from appliance.cli.daemon_bench.measures import QUICK, Plan, measure
-from appliance.cli.daemon_bench.report import Bare, Idle, Part, Report, Row
+from appliance.cli.benches.daemon.crowd import more_files
+from appliance.cli.benches.daemon.measures import QUICK, Plan, measure
+from appliance.cli.benches.daemon.report import Bare, Idle, Part, Report, Row
 from appliance.hsm.bench import Goal
 
 _WIDTH = 160

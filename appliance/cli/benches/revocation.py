@@ -202,8 +202,7 @@ class _Measured(msgspec.Struct):
         filled = perf_counter() - start
         asked = [(drawn.choice(scopes), drawn.randrange(1, _SERIALS)) for _ in range(count)]
         before = _resident()
-        edition = Edition.open(path)
-        edition.require_whole()
+        edition = Edition.open(path).sound()
         look = partial(_contains, edition)
         times = _usual(look, asked)
         return cls(times, _resident() - before, path.stat().st_size / _MIB, filled, look, asked)

@@ -27,7 +27,8 @@ from appliance.card.cvc import Shape
 from appliance.card.jpki import Mode
 from appliance.card.profile import shipped as shipped_profile
 from appliance.card.verification_number import VerificationNumber
-from appliance.cli.revocation_stage import By, crl_delivered, responder_running
+from appliance.cli import folders
+from appliance.cli.demonstration.revocation import By, crl_delivered, responder_running
 from appliance.config import Configuration
 from appliance.hsm import softhsm
 from appliance.hsm.shipped import shipped
@@ -106,8 +107,8 @@ class Furniture:
 
 
 def furnish(folder: Path, script: Script, part: Part) -> Furniture:
-    """Make token, hierarchy, card and configuration in *folder*, which is absent or empty."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make token, hierarchy, card and configuration in *folder*; raise ConfigInvalid unless it is absent or empty."""
+    folders.make_new(folder)
     with part("token"):
         softhsm.provision_softhsm(folder / "softhsm", on_curve=script.on_curve)
     with part("hierarchy"):
@@ -133,7 +134,7 @@ def set_up(folder: Path, script: Script, part: Part) -> Iterator[Scene]:
     """
     Give a stage in *folder*, which is absent or empty, with a card on its reader.
 
-    Raises PartMissing where a program or library is not installed.
+    Raises ConfigInvalid where it is neither, PartMissing where a program or library is not installed.
     """
     made = furnish(folder, script, part)
     with ExitStack() as parts:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from appliance import config, daemon
-from appliance.cli.daemon_bench.crowd import Shown
-from appliance.cli.daemon_bench.processes import Used, resident, used
-from appliance.cli.daemon_bench.report import Bare, Idle, Part, Report, Row, Rows, goals
-from appliance.cli.daemon_bench.running import Crowd, Node, crowd, running
-from appliance.cli.daemon_bench.site import Clinic
+from appliance.cli.benches.daemon.crowd import Shown
+from appliance.cli.benches.daemon.processes import Used, resident, used
+from appliance.cli.benches.daemon.report import Bare, Idle, Part, Report, Row, Rows, goals
+from appliance.cli.benches.daemon.running import Crowd, Node, crowd, running
+from appliance.cli.benches.daemon.site import Clinic
 from appliance.hsm.bench import BareLoop, Slot, bare_loop
 
 _WORKERS: Final = 2

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from appliance.card.jpki import Mode
-from appliance.cli import stage
-from appliance.cli.revocation_stage import By, crl_delivered
-from appliance.cli.stage import Script
-from appliance.errors import ConfigInvalid
+from appliance.cli.demonstration import stage
+from appliance.cli.demonstration.revocation import By, crl_delivered
+from appliance.cli.demonstration.stage import Script
 from appliance.hsm.shipped import shipped
 from appliance.simulator.key_files import write_private
 from appliance.simulator.network_pki import CA, NetworkAuthority
@@ -40,12 +39,10 @@ _METRICS: Final = "port = 9464"
 
 def build(folder: Path, *, port: int, metrics_port: int, account: str | None = None) -> Person:
     """
-    Make a site in *folder*, which is absent or empty; its appliance listens on *port* of this machine.
+    Make a site in *folder*, which has to be absent or empty; its appliance listens on *port* of this machine.
 
     Whoever runs under *account*, this process's if None, is its reception. Returns whose card it is.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigInvalid(f"{folder} is not empty: a site is made in a new folder")
     made = stage.furnish(folder, Script(Mode.PINLESS, None, By.CRL, stage.REFERENCE), _untold)
     with crl_delivered(folder, made.hierarchy, None, timedelta()):
         pass

@@ -1,4 +1,4 @@
-"""A clinic for the bench: `cli.site`, with many terminals and without anything that would slow the load down."""
+"""A clinic for the bench: `cli.demonstration.site`, with many terminals and without anything that would slow the load down."""
 
 import re
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Self
 
-from appliance.cli import site
+from appliance.cli.demonstration import site
 from appliance.simulator.network_pki import CA, NetworkAuthority
 
 READER: Final = "r"

@@ -13,11 +13,11 @@ import msgspec
 from appliance.authentication import Authenticator, Card, CheckMethod, Compare, IdentityCheck, Request
 from appliance.card.front import Front
 from appliance.card.jpki import Mode
-from appliance.cli import stage
-from appliance.cli.record import RecordedCard, RecordedSigner, Recorder, Silence
-from appliance.cli.remembered import Remembered, remembered
-from appliance.cli.stage import Scene
-from appliance.cli.story import Story
+from appliance.cli.demonstration import stage
+from appliance.cli.demonstration.record import RecordedCard, RecordedSigner, Recorder, Silence
+from appliance.cli.demonstration.remembered import Remembered, remembered
+from appliance.cli.demonstration.stage import Scene
+from appliance.cli.demonstration.story import Story
 from appliance.daemon import Appliance, running
 from appliance.gateway import token as tokens
 from appliance.gateway.picture import to_png

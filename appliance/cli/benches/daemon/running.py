@@ -13,15 +13,15 @@ from typing import IO, Final
 
 import msgspec
 
-from appliance.cli.daemon_bench.crowd import Connect, Shown, Turn
-from appliance.cli.daemon_bench.crowd import Site as Told
-from appliance.cli.daemon_bench.node import WAIT
-from appliance.cli.daemon_bench.site import Clinic
-from appliance.cli.stage import INSTITUTION_CODE
+from appliance.cli.benches.daemon.crowd import Connect, Shown, Turn
+from appliance.cli.benches.daemon.crowd import Site as Told
+from appliance.cli.benches.daemon.node import WAIT
+from appliance.cli.benches.daemon.site import Clinic
+from appliance.cli.demonstration.stage import INSTITUTION_CODE
 from appliance.errors import HsmUnavailable
 
-_NODE: Final = (sys.executable, "-I", "-m", "appliance.cli.daemon_bench.node")
-_CROWD: Final = (sys.executable, "-I", "-m", "appliance.cli.daemon_bench.crowd")
+_NODE: Final = (sys.executable, "-I", "-m", "appliance.cli.benches.daemon.node")
+_CROWD: Final = (sys.executable, "-I", "-m", "appliance.cli.benches.daemon.crowd")
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _SECONDS: Final = 60.0
 

@@ -18,7 +18,7 @@ from appliance.ledger.proof import InclusionProof
 from appliance.ledger.store import fetching, stored_entries
 
 _SCRIPT: Final = "docs/verify_checkpoint.py"
-_FOLDERS: Final = (Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "jpki-appliance")
+_FOLDERS: Final = (Path(__file__).resolve().parents[3], Path(sys.prefix) / "share" / "jpki-appliance")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`jpki-appliance hsm bench` and `bench daemon`: what they measure, and that they leave nothing behind."""
+"""`jpki-appliance hsm bench`, `bench daemon`, `bench ledger`, `bench revocation`: what they measure."""
 
 import json
 import tempfile
@@ -79,3 +79,23 @@ def test_bench_of_the_daemon_measures_whole_authentications() -> None:
     assert [goal["met"] for goal in report["goals"]] == [
         goal["value"] <= goal["limit"] for goal in report["goals"]
     ]
+
+
+def test_the_ledger_is_measured(tmp_path: Path) -> None:
+    """The bench gives each figure beside its bare one, for a program too."""
+    arguments = ("--folder", str(tmp_path), "--seconds", "1", "--entries", "2000", "--large", "12000")
+    told = json.loads(run("bench", "ledger", *arguments, "--json").stdout)
+    assert [row["callers"] for row in told["appends"]] == [1, 10, 100]
+    assert all(row["ratio"] > 0 for row in told["appends"])
+    assert told["verification"]["size"] == 2000
+    assert told["growth"]["large"] == 12_000
+
+
+def test_the_revocation_bench_can_be_read_by_a_program() -> None:
+    """The bench prints every figure beside its goal; with a few entries the start of a process outweighs the import."""
+    small = ("--entries", "1000", "--index-entries", "10000", "--lists", "10", "--rounds", "1")
+    finished = run("bench", "revocation", "--json", *small, "--look-ups", "1000")
+    goals = {goal["name"]: goal for goal in json.loads(finished.stdout)}
+    assert goals["import / openssl"]["at_most"] == 3.0
+    missed = [name for name, goal in goals.items() if goal["at_most"] and goal["figure"] > goal["at_most"]]
+    assert (finished.returncode == 1) is bool(missed)

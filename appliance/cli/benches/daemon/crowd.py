@@ -1,5 +1,5 @@
 """
-The load: terminals with prepared cards, and receptions that ask. `python -I -m appliance.cli.daemon_bench.crowd`.
+The load: terminals with prepared cards, and receptions that ask. `python -I -m appliance.cli.benches.daemon.crowd`.
 
 Told on standard input, line by line, and answers each with a line of JSON: first the site, then connections and turns.
 A terminal is connected over TLS with a certificate of its own; receptions ask over the Unix socket, each for one desk,
@@ -20,8 +20,8 @@ import aiohttp
 import msgspec
 import uvloop
 
-from appliance.cli.daemon_bench.prepared import PreparedCard
-from appliance.cli.daemon_bench.site import READER
+from appliance.cli.benches.daemon.prepared import PreparedCard
+from appliance.cli.benches.daemon.site import READER
 from appliance.terminals import messages
 from appliance.terminals.messages import (
     SUBPROTOCOL,

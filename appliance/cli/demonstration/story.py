@@ -15,8 +15,8 @@ from rich.text import Text
 from appliance.card.front import Front
 from appliance.card.jpki import Mode
 from appliance.catalogue import Language, error_text, story
-from appliance.cli.record import ExchangeRecord, PartRecord, SignatureRecord
-from appliance.cli.remembered import Remembered
+from appliance.cli.demonstration.record import ExchangeRecord, PartRecord, SignatureRecord
+from appliance.cli.demonstration.remembered import Remembered
 from appliance.errors import ApplianceError
 
 _SHOWN_COMMAND = 42

@@ -1,5 +1,5 @@
 """
-The daemon that is measured: `python -I -m appliance.cli.daemon_bench.node CONFIGURATION PROFILE WAITED`.
+The daemon that is measured: `python -I -m appliance.cli.benches.daemon.node CONFIGURATION PROFILE WAITED`.
 
 It is what `serve` runs, and differs in three things: it takes root for an account, since a bench is nobody's service;
 SIGUSR1 and SIGUSR2 begin and end a sampling profile, which is written to the file PROFILE; and how long each card
@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 import uvloop
 
-from appliance.cli.daemon_bench.sampling import Sampler
+from appliance.cli.benches.daemon.sampling import Sampler
 from appliance.daemon import logs
 from appliance.daemon.logs import Level
 from appliance.daemon.serve import Daemon
