@@ -27,22 +27,22 @@ _LONGEST_SOCKET: Final = 107
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Checked:
     """What came of looking at what a *key* of the file names; *error* is None where all is well."""
 
     key: str
     error: ApplianceError | None = None
 
 
-def examine(configuration: Configuration) -> Iterator[Finding]:
+def examine(configuration: Configuration) -> Iterator[Checked]:
     """Yield what is found at each key that names something, in the order of the file."""
     for key, look in _LOOKS.items():
         try:
             look(configuration)
         except ApplianceError as error:
-            yield Finding(key, error)
+            yield Checked(key, error)
         else:
-            yield Finding(key)
+            yield Checked(key)
 
 
 def require_sound(configuration: Configuration) -> None:

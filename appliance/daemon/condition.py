@@ -4,24 +4,25 @@ import asyncio
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isnan, nan
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from cryptography import x509
 
 from appliance import __version__
-from appliance.config import Configuration
+from appliance.config import Configuration, Settings
 from appliance.daemon.vigil import Vigil
 from appliance.daemon.wiring import Appliance
 from appliance.errors import ApplianceError, HsmError, RevocationUnavailable
 from appliance.gateway import condition as shown
 from appliance.gateway.condition import CertificateEnd, Condition
 from appliance.hsm.health import HsmHealth, HsmState
+from appliance.hsm.messages import KeyLabel
 from appliance.metrics import Metrics
 from appliance.revocation.index import Edition, Listing
 from appliance.revocation.lists import ListSource
@@ -41,8 +42,8 @@ class Conditions:
     vigil: Vigil
     under_way: Callable[[], int]
     started_at: float = field(default_factory=time.time)
-    _lists: dict[str, tuple[Edition, Listing | None, datetime | None]] = field(default_factory=dict)
-    """By issuer: the first list to end, and the latest end; of which edition of the index."""
+    _lists: tuple[Edition, dict[str, "_Lists | None"]] | None = None
+    """By issuer: its lists, None where there are none; of which edition of the index."""
     _told: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     _ends: tuple[Configuration, tuple[CertificateEnd, ...]] | None = None
     _failures: dict[str, int] = field(default_factory=dict)
@@ -69,10 +70,7 @@ class Conditions:
         """Bring the gauges of `metrics` up to date: Prometheus asks."""
         appliance, metrics = self.appliance, self.appliance.metrics
         health = appliance.pool.health()
-        for one in health.hsms:
-            metrics.hsm_up.labels(one.alias).set(one.state is HsmState.UP)
-            for state, number in one.workers.items():
-                metrics.hsm_workers.labels(one.alias, state.value).set(number)
+        count_hsms(metrics, health.hsms)
         await asyncio.gather(
             *(
                 self._ask(one.alias)
@@ -87,8 +85,13 @@ class Conditions:
         metrics.pcsc_polled.set(appliance.readers.view.polled_at)
         for certificate in self._certificates():
             metrics.trust.certificate(certificate.name, certificate.not_after)
-        for name, (_edition, first, _last) in self._known_lists().items():
-            metrics.trust.lists(name, None if first is None else first.next_update)
+        for name, known in self._known_lists().items():
+            if known is None:
+                metrics.trust.no_lists(name)
+            else:
+                metrics.trust.lists(
+                    name, due=known.due, made=known.first.this_update, until=known.first_until
+                )
         self._count_ledger()
         metrics.clock_synchronised.set(clock_synchronised())
 
@@ -142,11 +145,9 @@ class Conditions:
 
     def _revocation(self) -> shown.Revocation:
         settings = self.appliance.configuration.settings.revocation
-        known = self._known_lists().values()
-        first = min(
-            (one for _, one, _ in known if one is not None), key=lambda one: one.next_update, default=None
-        )
-        current = any(last is not None and last > datetime.now(UTC) for _, _, last in known)
+        known = [one for one in self._known_lists().values() if one is not None]
+        first = min(known, key=lambda one: one.first_until).first if known else None
+        current = any(one.last_until > datetime.now(UTC) for one in known)
         forgiving = settings.when_unavailable == "accept-unchecked"
         return shown.Revocation(
             # A responder is asked each time; nobody knows before.
@@ -157,7 +158,7 @@ class Conditions:
             longest_age_hours=settings.longest_age_hours,
         )
 
-    def _known_lists(self) -> dict[str, tuple[Edition, Listing | None, datetime | None]]:
+    def _known_lists(self) -> dict[str, "_Lists | None"]:
         """Return what the index says of each CA's lists; looked up again where there is a newer edition."""
         generation = self.appliance.now
         source = next((one for one in generation.revocation.sources if isinstance(one, ListSource)), None)
@@ -166,17 +167,50 @@ class Conditions:
         try:
             edition = source.index.edition
         except RevocationUnavailable:
-            self._lists = {}
+            self._lists = None
             return {}
-        if not self._lists or next(iter(self._lists.values()))[0] is not edition:
-            self._lists = {}
+        if self._lists is None or self._lists[0] is not edition:
+            found: dict[str, _Lists | None] = {}
             for number, anchor in enumerate(generation.authenticator.anchors.certificates, start=1):
                 issuer = Scope.of(anchor, anchor.subject).issuer
                 theirs = [one for one in edition.listings.values() if one.issuer == issuer]
-                first = min(theirs, key=lambda one: one.next_update, default=None)
-                last = max((one.next_update for one in theirs), default=None)
-                self._lists[f"authority-{number}"] = (edition, first, last)
-        return self._lists
+                found[f"authority-{number}"] = _Lists.of(theirs, source.counts_until) if theirs else None
+            self._lists = (edition, found)
+        return self._lists[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """The lists of one CA: when a newer one is *due*, which one is the *first* that counts no more, and when the last."""
+
+    due: datetime
+    first: Listing
+    first_until: datetime
+    last_until: datetime
+
+    @classmethod
+    def of(cls, listings: Sequence[Listing], counts_until: Callable[[Listing], datetime]) -> Self:
+        """Return what is to be known of *listings*, of which there is one at least."""
+        first = min(listings, key=counts_until)
+        return cls(
+            due=min(one.next_update for one in listings),
+            first=first,
+            first_until=counts_until(first),
+            last_until=max(map(counts_until, listings)),
+        )
+
+
+def count_hsms(metrics: Metrics, hsms: Iterable[HsmHealth]) -> None:
+    """Bring the gauges of *hsms* up to date, and leave nothing of workers and keys that there were before."""
+    for one in hsms:
+        metrics.hsm_up.labels(one.alias).set(one.state is HsmState.UP)
+        metrics.hsm_breaker.labels(one.alias).set(one.breaker_open)
+        proved = {key.label: key.canary_at for key in one.keys}
+        for label in KeyLabel:
+            # A key that went in a rotation is as one that never signed: it grows no older.
+            metrics.hsm_canary.labels(one.alias, label.value).set(proved.get(label) or 0)
+        for state, number in one.workers.items():
+            metrics.hsm_workers.labels(one.alias, state.value).set(number)
 
 
 def _forbidden(permit: Callable[[], None]) -> str | None:
@@ -214,17 +248,48 @@ def configured(configuration: Configuration, metrics: Metrics) -> None:
 
 
 def certificates(configuration: Configuration) -> Iterator[CertificateEnd]:
-    """Yield when the configured certificates end, as far as their files can be read now. Institutions' have no end."""
+    """
+    Yield when the configured certificates end, as far as their files can be read now. Institutions' have no end.
+
+    Of those that others' certificates lead to each is named, by its place in its files. What shows who we are ends with
+    the first certificate in its file, which may hold a chain.
+    """
     settings = configuration.settings
-    named = [(f"authority-{number}", name) for number, name in enumerate(settings.trust.authorities, start=1)]
-    if settings.gateway.tls is not None:
-        named.append(("tls-server", settings.gateway.tls.certificate))
-    if settings.revocation.ocsp is not None and settings.revocation.ocsp.client_certificate is not None:
-        named.append(("responder-client", settings.revocation.ocsp.client_certificate))
-    for name, file in named:
-        with suppress(ApplianceError, ValueError):
-            first = x509.load_pem_x509_certificate(configuration.read(file))
-            yield CertificateEnd(name=name, not_after=first.not_valid_after_utc.timestamp())
+    for name, files in _believed(settings):
+        found = (one for file in files for one in _ends(configuration, file))
+        for number, end in enumerate(found, start=1):
+            yield CertificateEnd(name=f"{name}-{number}", not_after=end)
+    for name, own in _shown(settings):
+        if own is not None and (ends := _ends(configuration, own)):
+            yield CertificateEnd(name=name, not_after=min(ends))
+
+
+def _believed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
+    tls, ocsp = settings.gateway.tls, settings.revocation.ocsp
+    service, syslog = settings.eligibility, settings.ledger.syslog
+    yield "authority", settings.trust.authorities
+    for name, file in (
+        ("tls-clients", None if tls is None else tls.clients),
+        ("responder-authority", None if ocsp is None else ocsp.authorities),
+        ("eligibility-authority", None if service is None else service.authorities),
+        ("syslog-authority", None if syslog is None else syslog.authority),
+    ):
+        if file is not None:
+            yield name, (file,)
+
+
+def _shown(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    tls, ocsp, service = settings.gateway.tls, settings.revocation.ocsp, settings.eligibility
+    yield "tls-server", None if tls is None else tls.certificate
+    yield "responder-client", None if ocsp is None else ocsp.client_certificate
+    yield "eligibility-client", None if service is None else service.client_certificate
+
+
+def _ends(configuration: Configuration, file: str) -> list[float]:
+    with suppress(ApplianceError, ValueError):
+        held = x509.load_pem_x509_certificates(configuration.read(file))
+        return [one.not_valid_after_utc.timestamp() for one in held]
+    return []
 
 
 class _Timex(ctypes.Structure):

@@ -26,6 +26,7 @@ from appliance.daemon.check import require_sound
 from appliance.daemon.condition import Conditions, configured
 from appliance.daemon.desks import ended
 from appliance.daemon.listeners import Front, Handed, UnixListener, handed_over, server_context, tcp
+from appliance.daemon.memory import settle
 from appliance.daemon.notify import Notifier
 from appliance.daemon.reception import Reception, reception
 from appliance.daemon.reload import Reload
@@ -117,9 +118,10 @@ class Daemon:
                 watching = asyncio.create_task(vigil.run(), name="vigil")
                 self._is_ready = True
                 try:
+                    settle()
                     self._notifier.ready(_status(appliance))
                     _LOG.info("ready version=%s", __version__)
-                    await self._serve(Reload(self._file, appliance, desk, front), appliance)
+                    await self._serve(Reload(self._file, appliance, desk, front, self._again), appliance)
                     await self._drain(desk, appliance.configuration.settings.gateway)
                 finally:
                     await ended(watching)
@@ -141,9 +143,11 @@ class Daemon:
                 if not reading.done():
                     await ended(reading)  # the end comes first
                     return
-                reading.result()
+                if reading.result():
+                    settle()
                 self._notifier.ready(_status(appliance))
         finally:
+            await reload.end()
             await ended(ending)
 
     async def _drain(self, desk: Reception, settings: GatewaySettings) -> None:

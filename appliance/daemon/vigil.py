@@ -35,6 +35,14 @@ _LONGEST_PAUSE: Final = 10.0
 _CANARIES_MISSED: Final = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What does not work: its *cause*, a word with fields that may leave the site, and *words* for who looks at systemd."""
+
+    cause: str
+    words: str
+
+
 class Pulse:
     """Hears of every signature, and passes everything on to *observer* (`hsm.observer.Observer`)."""
 
@@ -96,7 +104,7 @@ class Vigil:
     sign_seconds: float
     ledger_code: str | None = None
     """Why the ledger did not write when it was last tried; None where it did."""
-    _trouble: str | None = field(default=None)
+    _trouble: Trouble | None = field(default=None)
 
     @property
     def pause(self) -> float:
@@ -116,33 +124,33 @@ class Vigil:
         if trouble is None:
             self.notifier.alive()
             if self._trouble is not None:
-                _LOG.info("works again after=%s", self._trouble)
+                _LOG.info("works again after=%s", self._trouble.cause)
         elif trouble != self._trouble:
-            self.notifier.status(trouble)
-            _LOG.error("does not work cause=%s", trouble)
+            self.notifier.status(trouble.words)
+            _LOG.error("does not work cause=%s", trouble.cause)
         self._trouble = trouble
         return trouble is None
 
-    def _silent_workers(self) -> str | None:
+    def _silent_workers(self) -> Trouble | None:
         serving = self.pool.health().serving
         if serving is None:
             return None  # known to be down, or coming up
         if self.pulse.silence(serving) <= _CANARIES_MISSED * self.canary_seconds + self.sign_seconds:
             return None
-        return f"the workers of {serving} are silent"
+        return Trouble(f"workers-silent hsm={serving}", f"the workers of {serving} are silent")
 
-    async def _silent_ledger(self) -> str | None:
+    async def _silent_ledger(self) -> Trouble | None:
         try:
             await self.ledger.log.run(_write)
         except LedgerError as error:
             self.ledger_code = error.code
-            return f"the ledger does not write: {error.code}"
+            return Trouble(f"ledger-unwritable code={error.code}", f"the ledger does not write: {error.code}")
         except Exception:  # noqa: BLE001 - a bug is no sign of life either
             self.ledger_code = LedgerUnavailable.code
             _LOG.exception("ledger cannot be tried")
-            return "the ledger does not write"
+            return Trouble("ledger-untried", "the ledger does not write")
         self.ledger_code = None
-        return "the ledger is not kept any more" if self.keeping.done() else None
+        return Trouble("ledger-unkept", "the ledger is not kept any more") if self.keeping.done() else None
 
 
 def _write(writer: Writer, _frontier: Frontier) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from appliance.cli.site import build
+from appliance.cli.demonstration.site import build
 from appliance.simulator.faults import Fault
 from appliance.simulator.network_pki import NetworkAuthority
 from appliance.simulator.pcscd import PrivatePcscd

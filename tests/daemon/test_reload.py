@@ -44,6 +44,13 @@ def two_authorities(site: Site) -> Site:
     both = (tls / CA).read_text() + (site.folder / "other" / CA).read_text()
     (tls / OTHERS).write_text(both)
     site.change(('clients = "tls/ca.pem"', f'clients = "tls/{OTHERS}"'))
+    # As long as a test needs that stands there with an exchange that is not answered.
+    site.change(
+        (
+            "exchange_seconds = 10.0\ncard_seconds = 15.0\npin",
+            "exchange_seconds = 50.0\ncard_seconds = 15.0\npin",
+        )
+    )
     site.add('[[peer]]\nalias = "auditor-1"\nrole = "auditor"\ncertificate_name = "auditor-1.example.jp"\n')
     return site
 
@@ -202,6 +209,8 @@ async def test_what_is_under_way_ends_with_the_issuer_it_began_with(daemon: Daem
                         if claims["iss"].startswith("renewed."):
                             break
                 assert claims["exp"] - claims["iat"] == 77
+                # The reload is done, whoever is still under way.
+                await asyncio.to_thread(daemon.hear, "READY=1", told)
                 said: Scenario | None = first
                 while said is not None:
                     answers = perform(scenarios.exchange_of(said), card.transmit)
@@ -215,7 +224,50 @@ async def test_what_is_under_way_ends_with_the_issuer_it_began_with(daemon: Daem
                 assert job["claims"]["exp"] - job["claims"]["iat"] == 300
                 async with client.post("/v1/tokens/verify", json={"token": job["token"]}) as answer:
                     assert (await answer.json())["valid"] is True
-                await asyncio.to_thread(daemon.hear, "READY=1", told)
+    await asyncio.to_thread(daemon.reload)
+    async with session(site) as client:
+        with site.card():
+            assert not (await claimed(client, ORDER))["iss"].startswith("renewed.")
+
+
+async def test_who_is_to_go_does_not_stay_for_the_workers_that_leave(daemon: Daemon) -> None:
+    """
+    While an authentication holds up the workers of the set-up before, the next reload counts at once.
+
+    One that changes the set-up once more is put off, and comes by itself when they have left.
+    """
+    site = daemon.site
+    renamed = ('alias = "auditor-1"\nrole = "auditor"', 'alias = "auditor-1"\nrole = "operator"')
+    async with (
+        terminal(site) as wire,
+        session(site) as client,
+        calling(site, "auditor-1") as theirs,
+    ):
+        assert await theirs.ask(KEYS) == b"HTTP/1.1 200 OK"
+        await at_desk(client, "card")
+        async with client.post(
+            "/v1/authentications", json={**ORDER, "desk": DESK, "nonce": "n" * 16}
+        ) as answer:
+            begun = (await answer.json())["id"]
+        await wire.hear(Start)
+        await wire.hear(Scenario)
+        with site.changed(("lifetime_seconds = 300", "lifetime_seconds = 77")):
+            await asyncio.to_thread(daemon.reload)
+            with site.changed(renamed):
+                await asyncio.to_thread(daemon.reload)
+                await theirs.ended()
+            with site.changed(("lifetime_seconds = 77", "lifetime_seconds = 78")):
+                told = len(events(daemon))
+                await asyncio.to_thread(daemon.reload)
+                assert events(daemon)[told:] == ["configuration put off cause=hsm-workers-leaving"]
+                heard = len(daemon.messages)
+                async with client.delete(f"/v1/authentications/{begun}") as answer:
+                    assert answer.status == 200
+                await asyncio.to_thread(daemon.hear, "READY=1", heard)
+                assert events(daemon)[-1] == "configuration read again"
+                with site.card():
+                    claims = await claimed(client, ORDER)
+                assert claims["exp"] - claims["iat"] == 78
     await asyncio.to_thread(daemon.reload)
 
 

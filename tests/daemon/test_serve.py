@@ -144,7 +144,7 @@ async def test_what_is_read_again_counts(daemon: Daemon) -> None:
             await asyncio.to_thread(daemon.reload)
             claims = (await authenticated(client))["claims"]
             assert claims["exp"] - claims["iat"] == 300
-    assert any("next start on: ledger" in line["event"] for line in daemon.logged())
+    assert any("from_next_start=ledger" in line["event"] for line in daemon.logged())
 
 
 async def test_a_bad_configuration_changes_nothing(daemon: Daemon) -> None:

@@ -107,7 +107,10 @@ async def test_workers_that_say_they_are_up_have_to_sign(parts: Any) -> None:  #
     assert listener.signs == 3
 
 
-async def test_a_ledger_that_nobody_keeps_starves_it(parts: Any) -> None:  # noqa: ANN401
+async def test_a_ledger_that_nobody_keeps_starves_it(
+    parts: Any,  # noqa: ANN401
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Checkpoints that are no longer signed are nothing to go on with."""
     vigil, _workers, listener, _hands = parts
     assert await vigil.look()
@@ -115,6 +118,7 @@ async def test_a_ledger_that_nobody_keeps_starves_it(parts: Any) -> None:  # noq
     await asyncio.wait((vigil.keeping,))
     assert not await vigil.look()
     assert listener.said == ["the ledger is not kept any more"]
+    assert "does not work cause=ledger-unkept" in caplog.messages
 
 
 async def test_a_loop_that_hangs_starves_it(parts: Any) -> None:  # noqa: ANN401
