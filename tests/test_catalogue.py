@@ -1,6 +1,7 @@
 import re
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -24,11 +25,26 @@ PROGRAMS = frozenset(
         "opensc-tool",
         "pkcs11-tool",
         "systemctl",
+        "systemd-run",
         "timedatectl",
     )
 )
 MESSAGES = frozenset({"not tried"})
 """What our own messages say, where a text refers to it."""
+SPEECH = re.compile("「[^」]*」")
+OTHER_WORDS = {
+    "認証機器": re.compile("本機|この機械|ゲートウェイ|(?<!認証)機器(?!の担当者)"),
+    "台帳": re.compile(
+        "(?:認証|確認)の記録|(?<!生成)記録の写し|記録\uff08台帳|一つの記録|(?:新しい|古い|閉じた)記録(?:を|は|の|として)"
+    ),
+    "ログ": re.compile("記録の `|(?<!systemdの)ジャーナル|(?:直前|端末|その)の記録"),
+    "証跡": re.compile("証拠"),
+    "機器の担当者": re.compile("機器の管理者"),
+    "応答サーバー": re.compile("レスポンダー"),
+}
+"""What the appliance, the ledger and others were called besides. A patient is told of 機器: that is in quotation marks."""
+DOCS = Path(__file__).parents[1] / "docs"
+JAPANESE_PAGES = sorted((*DOCS.glob("*.ja.md"), *DOCS.glob("guide/ja/*.md")))
 
 
 def texts() -> Iterator[tuple[str, str, Text]]:
@@ -109,6 +125,38 @@ def test_what_operators_are_sent_to_exists(text: Text) -> None:
     assert quoted == {words.strip("`") for words in QUOTED.findall(text.ja)}
     commands = quoted - settings() - profile_values() - MESSAGES
     assert {words.split()[0] for words in commands} <= PROGRAMS
+
+
+def spoken() -> Iterator[tuple[str, Text]]:
+    """Yield key and text of everything in the catalogue."""
+    yield from ((f"{code}.{field}", text) for code, field, text in texts())
+    yield from catalogue().story.items()
+    yield from catalogue().page.items()
+
+
+def test_one_thing_has_one_word_in_japanese() -> None:
+    """Whoever searches a page or the ledger for a word that a text said finds it: nothing is called otherwise elsewhere."""
+    said = {key: SPEECH.sub("", text.ja) for key, text in spoken()}
+    for page in JAPANESE_PAGES:
+        said[page.name] = SPEECH.sub("", page.read_text("utf-8").replace("\n", ""))
+    found = [
+        (key, word, other[0])
+        for key, words in said.items()
+        for word, pattern in OTHER_WORDS.items()
+        if (other := pattern.search(words))
+    ]
+    assert found == []
+
+
+def test_one_thing_has_one_word_in_english() -> None:
+    """The gateway is a machine, and does nothing itself; what it runs is the appliance, which writes the ledger."""
+    acting = re.compile(
+        r"(?<!on )[Tt]h(?:e|is) gateway(?:'s own| (?:is (?:not|fully|about)|has|does|made|needs|takes|could|cannot|declined)\b)"
+    )
+    for key, text in spoken():
+        assert not acting.search(text.en), key
+        if key.startswith("ledger_"):
+            assert not re.search(r"\b(?:record|log)\b", text.en), key
 
 
 @pytest.mark.parametrize("code", ["pin_rejected", "pin_blocked", "pin_last_try", "pin_cancelled"])
