@@ -56,4 +56,4 @@ def check_signature(text: str, signatures: str, origin: str, vkey: str) -> None:
         load_der_public_key(key).verify(signed[4:], text.encode(), ec.ECDSA(SHA256()))
 
 
-main(Path(sys.argv[1]).read_text(), sys.argv[2])
+main(Path(sys.argv[1]).read_text(encoding="utf-8"), sys.argv[2])

@@ -32,8 +32,13 @@ class LedgerSettings(Section, frozen=True, kw_only=True):
     """What the log is called in its checkpoints: a name of ours without scheme, another one for each node."""
     key: str
     """PEM public key of the key that signs checkpoints; its private half is in the token."""
-    database: Annotated[str, msgspec.Meta(pattern=r"^(?!postgresql://[^/?]*:[^/?]*@)(?!.*password=).+\Z")]
-    """Path of an SQLite file, or a PostgreSQL connection URI without password."""
+    database: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(?!(?!postgresql://).*://)(?!postgresql://[^/?]*:[^/?]*@)(?!.*password=).+\Z"
+        ),
+    ]
+    """Path of an SQLite file, or a PostgreSQL connection URI without password. Another URI is no path of a file."""
     append_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     checkpoint_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36_525)] = 1_827

@@ -4,13 +4,16 @@ Is the log still what it was: everything hashed again, and compared with what wa
 The checks, in this order over the entries, and nothing else:
   1. the batches follow one another from entry 0 on, without gap or overlap;
   2. each entry that is there hashes to the leaf hash that is stored with it; only those below the mark of pruning
-     may be gone;
+     may be gone, and that is never past the newest entry;
   3. the hashes above the leaves are those stored;
   4. each stored checkpoint is signed by the log's key, and its root is that of as many entries;
   5. no checkpoint, stored or given, is over more entries than there are;
   6. the given checkpoint's root is that of as many entries;
   7. where it is asked for: each entry is canonical, each `finished` has its one `reserved`; each emergency window was
      confirmed by another operator than proposed it, and was open, at that desk, for what was reserved with no check.
+
+The mark of pruning is the store's word, not the log's. Where contents are read, `Report.pruned_said` is up to where the
+log itself says so: a running appliance enters each pruning before its next checkpoint, a log that is closed never can.
 
 What none of this can find: entries after the newest checkpoint that were changed together with their hashes, or cut
 off. Without a checkpoint from outside that reaches to everything after the newest *stored* one that an attacker
@@ -24,7 +27,7 @@ from dataclasses import dataclass
 from appliance.errors import EmergencyClosed, LedgerDamaged, LedgerProofInvalid, LedgerRolledBack
 from appliance.ledger import checkpoint, entries
 from appliance.ledger.checkpoint import Checkpoint
-from appliance.ledger.entries import Finished, Reserved, WindowClosed, WindowConfirmed, WindowProposed
+from appliance.ledger.entries import Finished, Pruned, Reserved, WindowClosed, WindowConfirmed, WindowProposed
 from appliance.ledger.merkle import Frontier, Node, leaf_hash, leaf_hashes
 from appliance.ledger.note import VerifierKey
 from appliance.ledger.store import Batch, Reader, split
@@ -42,6 +45,9 @@ class Report:
     size: int
     root: bytes
     pruned: int
+    """The content of the entries below this index may be gone, as the store says."""
+    pruned_said: int
+    """As the log itself says, where contents were looked at."""
     checkpoints: int
     covered: int
     """Entries under the newest checkpoint, stored or given. Those after it are not protected yet."""
@@ -65,6 +71,10 @@ def verify(
 ) -> Report:
     """Return what is in order with the whole log, or raise LedgerDamaged, LedgerRolledBack."""
     head = reader.head()
+    if head.pruned > max(head.size - 1, 0):
+        raise LedgerDamaged(
+            f"of {head.size} entries all below {head.pruned} are said to be pruned; the newest never is"
+        )
     frontier = Frontier()
     signed = _Signed(reader, key, saved)
     signed.compare(frontier)
@@ -88,6 +98,7 @@ def verify(
         size=frontier.size,
         root=frontier.root(),
         pruned=head.pruned,
+        pruned_said=0 if meaning is None else meaning.pruned_said,
         checkpoints=signed.count,
         covered=signed.covered,
         unfinished=None if meaning is None else len(meaning.open),
@@ -122,14 +133,14 @@ def _required_hashes(batch: Batch, pruned: int) -> list[bytes]:
 
 
 def _hashed(content: bytes) -> list[bytes]:
-    """Return the leaf hashes of the entries in a bundle. The hot loop: `entries_of`, written out."""
+    """Return the leaf hashes of the entries in a bundle, none where it is cut off. The hot loop: `entries_of`, written out."""
     entries = []
     place, end = 0, len(content)
     while place + 2 <= end:
         start = place + 2
         place = start + (content[place] << 8 | content[place + 1])
         entries.append(content[start:place])
-    return leaf_hashes(entries)
+    return leaf_hashes(entries) if place == end else []
 
 
 class _Signed:
@@ -190,6 +201,7 @@ class _Meaning:
     def __init__(self, pruned: int) -> None:
         self.open: set[int] = set()
         self.pruned = pruned
+        self.pruned_said = 0
         self.clock_steps = 0
         self.opened: set[int] = set()
         self.unchecked = 0
@@ -210,6 +222,8 @@ class _Meaning:
                     self._check(index, entry)
                 case Finished(reserved=reserved):
                     self._finish(index, reserved)
+                case Pruned(before=before):
+                    self.pruned_said = max(self.pruned_said, before)
                 case WindowProposed():
                     self._windows.propose(index, entry)
                 case WindowConfirmed() if self._is_there(entry.window):

@@ -3,30 +3,42 @@ Backup and restore, such that no restored log can ever be written beside the one
 
 A backup is one file, with everything that can be read: entries, hashes, checkpoints. What it is restored into is
 closed for good: it can be verified, exported and proved from, and never grows. The appliance goes on under a new
-origin, whose first entry says where the old log ended. Two logs that both continue one history cannot come to be,
-whatever was lost between backup and restore.
+origin, whose first entry says where the old log ended. Two logs in one database that both continue one history cannot
+come to be, whatever was lost between backup and restore.
+
+Either is there as a whole or not at all, wherever it is interrupted: a backup gets its name when it is durable, a
+restored log comes to be, closed, in one transaction.
 
     8 bytes   "JPKILOG1"
     frames    4 bytes of length, big-endian, and a MessagePack document: Opening, then Batches and Checkpoints, Ending
 """
 
+import errno
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 import msgspec
 
-from appliance.errors import LedgerDamaged, LedgerUnusable
-from appliance.ledger import audit, checkpoint
+from appliance.errors import LedgerDamaged, LedgerError, LedgerProofInvalid, LedgerUnusable
+from appliance.ledger import audit, checkpoint, entries
+from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger.durable import appearing
+from appliance.ledger.entries import Continued
 from appliance.ledger.merkle import Frontier
 from appliance.ledger.note import VerifierKey
 from appliance.ledger.store import Batch, Store, StoredCheckpoint, split
+from appliance.ledger.tiles import entries_of
 
 _MAGIC: Final = b"JPKILOG1"
 _LARGEST_FRAME: Final = 1 << 27
+_JOINED: Final = 1024
+"""Entries from small batches that one row gets: of a quiet clinic's log, one of each batch, a thousandth remains."""
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, array_like=True):
@@ -69,7 +81,9 @@ _DECODER: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
 def back_up(store: Store, path: Path) -> int:
     """Write the log in *store* to the new file *path*, durably; return how many entries it has."""
     try:
-        with path.open("xb") as file, store.reading() as log:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        with store.reading() as log, appearing(path) as file:
             os.fchmod(file.fileno(), 0o600)
             head = log.head()
             writing = _Writing(file)
@@ -79,19 +93,32 @@ def back_up(store: Store, path: Path) -> int:
             for kept in log.checkpoints():
                 writing.frame(Signed(kept.size, kept.note))
             writing.frame(Ending(writing.digest.digest()))
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
         raise LedgerUnusable(f"{path} cannot be written: {error.strerror}") from error
     return head.size
 
 
-def restore(path: Path, store: Store, key: VerifierKey, known: bytes | None) -> audit.Report:
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was brought back and verified, the log of *origin*; *missing* entries were signed after its end and are lost."""
+
+    origin: str
+    report: audit.Report
+    missing: int
+
+
+def restore(
+    path: Path,
+    store: Store,
+    key: VerifierKey,
+    known: bytes | None,
+    progress: audit.Progress | None = None,
+) -> Restored:
     """
     Bring the log in the file *path* back into *store*, where no such log may be, closed for good; verify it.
 
-    *key* is the ledger key, whatever it is called now; *known* the newest checkpoint that anybody has kept, as signed. Where the backup is older, LedgerRolledBack says so after
-    everything was restored: the entries in between are lost, and remain known to be.
+    *key* is the ledger key, whatever it is called now; *known* the newest checkpoint that anybody has kept, as signed.
+    *progress* is told how many entries are in the store, which has none of them before it has all.
     """
     frames = _frames(path)
     opening = next(frames)
@@ -104,24 +131,92 @@ def restore(path: Path, store: Store, key: VerifierKey, known: bytes | None) -> 
         if writer.head().size:
             raise LedgerUnusable(f"the database holds a log {opening.origin} already; it is left alone")
         frontier = Frontier()
-        for frame in frames:
-            match frame:
-                case Entries(first, hashes, content):
-                    if first != frontier.size:
-                        raise LedgerDamaged(f"the backup lacks entry {frontier.size}")
-                    nodes = frontier.append(split(hashes))
-                    writer.append(Batch(first, hashes, content), nodes)
-                case Signed(size, note):
-                    writer.save_checkpoint(StoredCheckpoint(size, note), 0)
-                case _:
-                    break
-        if opening.pruned:
-            writer.prune([], opening.pruned)
-        writer.close_for_good()
+        first = tuple(islice(frames, 1))
+        with writer.restoring(pruned=opening.pruned, continues=_predecessor(first)):
+            for found in _joined(chain(first, frames)):
+                if isinstance(found, StoredCheckpoint):
+                    writer.save_checkpoint(found, None)
+                    continue
+                if found.first != frontier.size:
+                    raise LedgerDamaged(f"the backup lacks entry {frontier.size}")
+                writer.append(found, frontier.append(split(found.hashes)))
+                if progress is not None:
+                    progress(frontier.size)
     finally:
         writer.close()
+    return _verified(store, key, saved)
+
+
+def _verified(store: Store, key: VerifierKey, saved: Checkpoint | None) -> Restored:
+    """Verify what was restored; a *saved* checkpoint of later says only how much is missing."""
     with store.reading() as log:
-        return audit.verify(log, key, saved=saved)
+        missing = 0 if saved is None else max(0, saved.size - log.head().size)
+        report = audit.verify(log, key, saved=None if missing else saved)
+    return Restored(store.origin, report, missing)
+
+
+def _joined(frames: Iterator[Frame]) -> Iterator[Batch | StoredCheckpoint]:
+    """Yield what is in *frames*, small batches joined: rows are what restoring takes its time for."""
+    waiting: list[Batch] = []
+    for frame in frames:
+        found = _content(frame)
+        sound = found if isinstance(found, Batch) and _is_sound(found) else None
+        if waiting and not (sound is not None and _fits(sound, waiting)):
+            yield _one(waiting)
+            waiting = []
+        if sound is not None:
+            waiting.append(sound)
+        else:
+            yield found
+    if waiting:
+        yield _one(waiting)
+
+
+def _content(frame: Frame) -> Batch | StoredCheckpoint:
+    match frame:
+        case Entries(first, hashes, content):
+            return Batch(first, hashes, content)
+        case Signed(size, note):
+            return StoredCheckpoint(size, note)
+        case _:
+            raise LedgerDamaged("the backup has a second beginning")
+
+
+def _is_sound(batch: Batch) -> bool:
+    """Whether *batch* has as many entries as hashes. One that has not would hide in which of several the damage is."""
+    if batch.entries is None:
+        return True
+    try:
+        return sum(1 for _ in entries_of(batch.entries)) == batch.stop - batch.first
+    except LedgerProofInvalid:
+        return False
+
+
+def _fits(batch: Batch, waiting: Sequence[Batch]) -> bool:
+    """Whether *batch* can go into one row with those *waiting*, to which it is next; what is pruned stays for itself."""
+    return (
+        batch.first == waiting[-1].stop
+        and batch.stop - waiting[0].first <= _JOINED
+        and (batch.entries is None) == (waiting[0].entries is None)
+    )
+
+
+def _one(batches: Sequence[Batch]) -> Batch:
+    hashes = b"".join(batch.hashes for batch in batches)
+    if batches[0].entries is None:
+        return Batch(batches[0].first, hashes, None)
+    return Batch(batches[0].first, hashes, b"".join(batch.entries or b"" for batch in batches))
+
+
+def _predecessor(first: Sequence[Frame]) -> str | None:
+    """Return the origin that the log whose *first* batch this is says it went on from; None where it says nothing."""
+    for frame in first:
+        if isinstance(frame, Entries) and frame.entries:
+            # What is damaged is restored as it is, and `verify` says so.
+            with suppress(LedgerError):
+                entry = entries.decode(next(entries_of(frame.entries)))
+                return entry.origin if isinstance(entry, Continued) else None
+    return None
 
 
 class _Writing:

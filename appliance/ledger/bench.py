@@ -248,17 +248,18 @@ def _bare_hashes(size: int) -> float:
 
 def growth(folder: Path, large: int) -> Growth:
     """Return what a batch costs in a log of 10,000 and in one of *large* entries, in turns."""
-    costs: dict[int, list[float]] = {}
+    costs: dict[str, list[float]] = {}
     logs = []
-    for size in (_SMALL, large):
-        store = SqliteStore(folder / f"{size}.sqlite3", ORIGIN)
+    # Named for the part they play: both may have the same size.
+    for part, size in (("small", _SMALL), ("large", large)):
+        store = SqliteStore(folder / f"{part}.sqlite3", ORIGIN)
         frontier = fill(store, size)
-        logs.append((size, store.write(), frontier))
+        logs.append((part, store.write(), frontier))
     for _ in range(300):
-        for size, writer, frontier in logs:
+        for part, writer, frontier in logs:
             began = time.perf_counter()
             _append(writer, frontier, _COMPARED_BATCH)
-            costs.setdefault(size, []).append(time.perf_counter() - began)
+            costs.setdefault(part, []).append(time.perf_counter() - began)
     for _, writer, _ in logs:
         writer.close()
-    return Growth(_SMALL, large, statistics.median(costs[_SMALL]), statistics.median(costs[large]))
+    return Growth(_SMALL, large, statistics.median(costs["small"]), statistics.median(costs["large"]))

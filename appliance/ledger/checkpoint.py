@@ -10,8 +10,6 @@ from appliance.ledger.merkle import HASH_BYTES
 from appliance.ledger.note import Note, VerifierKey
 
 _TEXT: Final = re.compile(r"([^\n]+)\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n", re.ASCII)
-_ORIGIN: Final = re.compile(r"[!-*,-~]{1,128}")
-"""Of our own logs: ASCII without space and plus, so that key and log can have one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,3 @@ def verified(content: bytes, key: VerifierKey) -> Checkpoint:
 def told(content: bytes) -> Checkpoint:
     """Return what the note *content* says, whoever may have signed it, or raise LedgerProofInvalid."""
     return Checkpoint.from_text(Note.from_bytes(content).text)
-
-
-def is_origin(name: str) -> bool:
-    """Return whether a log of ours can be called *name*."""
-    return _ORIGIN.fullmatch(name) is not None

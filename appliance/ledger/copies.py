@@ -33,11 +33,18 @@ class Sink(Protocol):
     def name(self) -> str:
         """What it is called in messages and metrics."""
 
+    async def prepare(self) -> None:
+        """Make the place, for a log that is new, or raise OSError."""
+
     async def publish(self, note: bytes) -> None:
         """Bring the signed *note* there, or raise OSError."""
 
-    async def newest(self) -> bytes | None:
-        """Return the newest note that is there, None where it cannot be asked or has none; or raise OSError."""
+    async def newest(self, origin: str) -> bytes | None:
+        """
+        Return the newest note of the log *origin* that is there, None where it cannot be asked or has none.
+
+        Raises OSError, and LedgerProofInvalid where what is there is no note.
+        """
 
 
 class Witness(Protocol):
@@ -117,7 +124,7 @@ class Copies:
     async def spread(self, kept: StoredCheckpoint) -> bytes:
         """Have witnesses cosign *kept* and copies leave; return the note with the cosignatures. Raises LedgerError."""
         begun = self.monotonic()
-        if self._since is None:
+        if self._since is None and self.covered < self.log.size:
             self._since = begun
         note, cosigned = await self._witnessed(kept)
         published = [await self._published(sink, note) for sink in self.sinks]

@@ -32,7 +32,6 @@ Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 """Since 1970-01-01T00:00:00Z, by the clock of the machine as it was. The order of entries is their index."""
 Version: TypeAlias = Literal[1]
 
-LARGEST: Final = 2048
 MOST_DESKS: Final = 16
 """In one emergency window."""
 

@@ -5,6 +5,7 @@ An export adds each entry's index and says nothing that the entry does not. It p
 made from the log.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -77,15 +78,19 @@ def _json(index: int, entry: Entry, _origin: str) -> bytes:
 
 def _syslog(index: int, entry: Entry, origin: str) -> bytes:
     stamp = instant(entry).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    # No value of an entry has a character that structured data would have to escape (RFC 5424 §6.3.3).
     fields = " ".join(
-        f'{name}="{",".join(value) if isinstance(value, list | tuple) else value}"'
+        f'{name}="{_escaped(",".join(value) if isinstance(value, list | tuple) else str(value))}"'
         for name, value in msgspec.to_builtins(entry).items()
         if name not in {"time", "kind"}
     )
     kind = entry.__struct_config__.tag
     host = origin.partition("/")[0]
     return f'<{_SYSLOG_PRIORITY}>1 {stamp} {host} jpki-appliance - {kind} [{_ENTERPRISE} index="{index}" {fields}]'.encode()
+
+
+def _escaped(value: str) -> str:
+    """Return *value* as structured data writes it (RFC 5424 §6.3.3). Of all entries have, an origin alone may need it."""
+    return re.sub(r'(["\\\]])', r"\\\1", value)
 
 
 def _fhir_writer() -> Line:

@@ -10,9 +10,10 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
-from appliance.errors import ApplianceError, LedgerError, LedgerRolledBack
+from appliance.errors import ApplianceError, LedgerError, LedgerProofInvalid, LedgerRolledBack
 from appliance.ledger import checkpoint
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.copies import Copies, Sink, Witness
@@ -56,8 +57,12 @@ class Keeper:
     """What was signed last."""
     copies: Copies = field(init=False)
     _kept: StoredCheckpoint | None = None
+    _is_fresh: bool = False
+    """Whether no copy of it was sent on its way yet."""
     _spread: float = -math.inf
     """When copies were last sent on their way."""
+    _copying: "asyncio.Task[bytes] | None" = None
+    """Copies that are on their way still."""
     _pruned: int = 0
 
     def __post_init__(
@@ -82,18 +87,24 @@ class Keeper:
     async def start(self) -> None:
         """Refuse a log that is older than its checkpoints, with LedgerRolledBack; close what is open."""
         stored = await self.log.run(lambda writer, _frontier: writer.newest_checkpoint())
-        notes = [] if stored is None else [stored.note]
+        notes = [] if stored is None else [("the store's checkpoint", stored.note)]
         for sink in self.copies.sinks:
             try:
-                note = await self.copies.within(sink.name, sink.newest)
+                if not self.log.size:
+                    await self.copies.within(sink.name, sink.prepare)
+                # That of another log says nothing of this one: after a restore the former log's lies there.
+                note = await self.copies.within(sink.name, partial(sink.newest, self.log.origin))
             except OSError as error:
                 self.copies.failed(sink.name, error)
             else:
-                # That of another log says nothing of this one: after a restore the former log's lies there.
-                if note is not None and checkpoint.told(note).origin == self.log.origin:
-                    notes.append(note)
-        for note in notes:
-            await self._require_continued(checkpoint.verified(note, self.key))
+                if note is not None:
+                    notes.append((f"the copy of a checkpoint (in the {sink.name})", note))
+        for what, note in notes:
+            try:
+                known = checkpoint.verified(note, self.key)
+            except LedgerProofInvalid as error:
+                raise LedgerProofInvalid(f"{what}: {error.detail}") from error
+            await self._require_continued(known)
         self._kept = stored
         await self._resume_copies()
         self.recorder.ask(self.permit)
@@ -106,19 +117,25 @@ class Keeper:
             await asyncio.sleep(self.seconds)
 
     async def turn(self) -> None:
-        """Close what was abandoned; sign and copy a checkpoint where there is something new, or copy the last again."""
+        """
+        Close what was abandoned; sign and copy a checkpoint where there is something new, or copy the last again.
+
+        Places for copies that are slow are waited for no longer than *seconds*: what is new is signed meanwhile.
+        """
         try:
             await self.recorder.sweep()
             await self._remember_pruning()
             if self.newest is None or self.newest.size < self.log.size:
-                await self.checkpoint()
-            elif self._kept is not None and self.copies.is_behind and self._is_time():
-                await self._copy(self._kept)
+                await self._sign()
+            await self._bring()
         except ApplianceError as error:
             self.copies.failed("signer" if not isinstance(error, LedgerError) else "store", error)
 
     async def checkpoint(self) -> bytes:
         """Sign and keep a checkpoint over all that is durable, copy it, and return the note; or raise."""
+        return await self._copy(await self._sign())
+
+    async def _sign(self) -> StoredCheckpoint:
         size, root = await self.log.run(lambda _writer, frontier: (frontier.size, frontier.root()))
         settled = min(self.recorder.settled, size)
         stated = Checkpoint(self.log.origin, size, root)
@@ -129,17 +146,31 @@ class Keeper:
         note = Note(stated.to_text(), (self.key.signature(signature),)).to_bytes()
         kept = self._kept = StoredCheckpoint(size, note)
         await self.log.run(lambda writer, _frontier: writer.save_checkpoint(kept, settled))
-        self.newest = stated
-        note = await self._copy(kept)
+        self.newest, self._is_fresh = stated, True
+        return kept
+
+    async def _bring(self) -> None:
+        """Have copies leave of what was kept last, where they have not; raise LedgerError."""
+        while self._copying is not None or self._is_fresh or self._is_time():
+            if self._copying is None and self._kept is not None:
+                self._copying = asyncio.create_task(self._copy(self._kept))
+            if (copying := self._copying) is not None:
+                await asyncio.wait({copying}, timeout=self.seconds)
+                if not copying.done():
+                    return
+                self._copying = None
+                copying.result()
+
+    async def _copy(self, kept: StoredCheckpoint) -> bytes:
+        self._spread, self._is_fresh = self.monotonic(), False
+        note = await self.copies.spread(kept)
         self.fault("checkpoint.published")
         return note
 
-    async def _copy(self, kept: StoredCheckpoint) -> bytes:
-        self._spread = self.monotonic()
-        return await self.copies.spread(kept)
-
     def _is_time(self) -> bool:
-        return self.monotonic() - self._spread >= _AGAIN_SECONDS
+        """Whether to try again, because of what there is no copy has left."""
+        is_behind = self._kept is not None and self.copies.is_behind
+        return is_behind and self.monotonic() - self._spread >= _AGAIN_SECONDS
 
     async def _resume_copies(self) -> None:
         head = await self.log.run(lambda writer, _frontier: writer.head())

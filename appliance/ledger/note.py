@@ -88,11 +88,9 @@ class Note:
         text, blank, lines = whole.rpartition("\n\n")
         if len(content) > LARGEST_NOTE or not blank or not lines.endswith("\n"):
             raise LedgerProofInvalid("a note is a text, an empty line, and signature lines")
-        signatures = [NoteSignature.from_text(line) for line in lines[:-1].split("\n")]
-        if len(signatures) > _MOST_SIGNATURES:
-            raise LedgerProofInvalid(f"a note has more than {_MOST_SIGNATURES} signatures")
+        signatures = signatures_in(lines.encode())
         try:
-            return cls(text + "\n", tuple(signatures))
+            return cls(text + "\n", signatures)
         except ValueError as error:
             raise LedgerProofInvalid("a note has control characters") from error
 
@@ -196,6 +194,20 @@ class VerifierKey:
         if isinstance(self.key, ed25519.Ed25519PublicKey):
             return self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def signatures_in(content: bytes) -> tuple[NoteSignature, ...]:
+    """Return the signatures in *content*, one a line and nothing else, or raise LedgerProofInvalid."""
+    try:
+        lines = content.decode()
+    except UnicodeDecodeError as error:
+        raise LedgerProofInvalid("signature lines are not UTF-8") from error
+    if not lines.endswith("\n"):
+        raise LedgerProofInvalid("a signature line is cut off")
+    signatures = tuple(NoteSignature.from_text(line) for line in lines[:-1].split("\n"))
+    if len(signatures) > _MOST_SIGNATURES:
+        raise LedgerProofInvalid(f"a note has more than {_MOST_SIGNATURES} signatures")
+    return signatures
 
 
 def cosigned(text: str, timestamp: int) -> bytes:

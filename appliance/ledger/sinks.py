@@ -1,14 +1,20 @@
 """Second places for checkpoints: a folder, which may be another machine's, and a log server (syslog over TLS)."""
 
 import asyncio
+import errno
 import os
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+from appliance.errors import LedgerProofInvalid
+from appliance.ledger import checkpoint
+from appliance.ledger.durable import appearing
 
 _NEWEST: Final = "checkpoint"
 _PRIORITY: Final = 13 * 8 + 5
@@ -20,7 +26,9 @@ class Directory:
     """
     A folder with the newest note in the file `checkpoint`, and the last one of each day.
 
-    The newest of a former log, before a restore, is kept as `checkpoint-of-HASH`, the beginning of its origin's SHA-256. It may be a mounted share: files appear under their names only when they are whole and durable.
+    The newest of another log, a former one from before a restore or another node's, is kept as `checkpoint-of-HASH`,
+    the beginning of its origin's SHA-256. It may be a mounted share: files appear under their names only when they are
+    whole and durable. The folder is made for a new log and never again: one that has gone is a share that is not there.
     """
 
     folder: Path
@@ -31,46 +39,77 @@ class Directory:
         """What it is called in messages and metrics."""
         return "directory"
 
+    async def prepare(self) -> None:
+        """Make the folder, or raise OSError."""
+        await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+
     async def publish(self, note: bytes) -> None:
         """Write the signed *note*, or raise OSError."""
         await asyncio.to_thread(self._write, note)
 
-    async def newest(self) -> bytes | None:
-        """Return the newest note that is there."""
-        return await asyncio.to_thread(self._read)
-
-    def _read(self) -> bytes | None:
-        try:
-            return (self.folder / _NEWEST).read_bytes()
-        except FileNotFoundError:
-            return None
+    async def newest(self, origin: str) -> bytes | None:
+        """Return the newest note of the log *origin* that is there; raise LedgerProofInvalid where a file is no note."""
+        path = await asyncio.to_thread(newest_in, self.folder, origin)
+        return None if path is None else await asyncio.to_thread(path.read_bytes)
 
     def _write(self, note: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        before = self._read()
+        before = _read(self.folder / _NEWEST)
         if before is not None and (former := _origin(before)) != _origin(note):
-            write_durably(self.folder / f"{_NEWEST}-of-{sha256(former).hexdigest()[:16]}", before)
+            _keep(before, self.folder / _name_of(former))
         for name in (f"checkpoint-{self.clock():%Y-%m-%d}", _NEWEST):
-            write_durably(self.folder / name, note)
+            _put(self.folder / name, note)
+
+
+def newest_in(folder: Path, origin: str) -> Path | None:
+    """
+    Return which file in *folder* is the newest note of the log *origin*; None where there is none.
+
+    Raises OSError where the folder is not there, LedgerProofInvalid where a file in question is no note: whoever can
+    damage it must not gain that nothing is compared.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    found: list[tuple[int, Path]] = []
+    for path in (folder / _NEWEST, folder / _name_of(origin.encode())):
+        note = _read(path)
+        if note is None:
+            continue
+        try:
+            told = checkpoint.told(note)
+        except LedgerProofInvalid as error:
+            raise LedgerProofInvalid(f"{path}: {error.detail}") from error
+        if told.origin == origin:
+            found.append((told.size, path))
+    return max(found, default=(0, None))[1]
+
+
+def _keep(note: bytes, path: Path) -> None:
+    """Put *note* of another log in *path*, unless a newer one is there: with its node both of us may do so."""
+    kept = _read(path)
+    with suppress(LedgerProofInvalid):
+        if kept is not None and checkpoint.told(kept).size > checkpoint.told(note).size:
+            return
+    _put(path, note)
+
+
+def _put(path: Path, content: bytes) -> None:
+    with appearing(path) as file:
+        file.write(content)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _origin(note: bytes) -> bytes:
     return note.partition(b"\n")[0]
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Put *content* in *path*, whole or not at all, or raise OSError."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _name_of(origin: bytes) -> str:
+    return f"{_NEWEST}-of-{sha256(origin).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +145,10 @@ class Syslog:
         except TimeoutError as error:
             raise OSError(f"the log server did not answer in {self.seconds} s") from error
 
-    async def newest(self) -> bytes | None:
+    async def prepare(self) -> None:
+        """Do nothing: messages need no place."""
+
+    async def newest(self, origin: str) -> bytes | None:  # noqa: ARG002 - nothing is known of any
         """Return None: a log server cannot be asked."""
         return None
 

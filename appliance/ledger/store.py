@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from appliance.ledger.merkle import HASH_BYTES, Fetch, Node
-from appliance.ledger.tiles import entries_of
+from appliance.ledger.tiles import bundle, entries_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,16 @@ class Batch:
     def stop(self) -> int:
         """The index after the last entry."""
         return self.first + len(self.hashes) // HASH_BYTES
+
+    def without_content(self, before: int) -> "Batch":
+        """Return this batch without the content of the entries below *before*."""
+        if self.stop <= before:
+            return Batch(self.first, self.hashes, None)
+        kept = (
+            b"" if index < before else content
+            for index, content in enumerate(entries_of(self.entries or b""), self.first)
+        )
+        return Batch(self.first, self.hashes, bundle(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +81,6 @@ class Reader(Protocol):
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """Return the checkpoint over the most entries."""
 
-    def predecessor(self) -> str | None:
-        """Return the origin of a closed log in the same database that none has continued, the newest first."""
-
 
 class Writer(Reader, Protocol):
     """The one log's one writer. Used by one thread."""
@@ -95,11 +102,22 @@ class Writer(Reader, Protocol):
     def save_copied(self, size: int) -> None:
         """Remember that a copy of a checkpoint over *size* entries has left."""
 
-    def prune(self, batches: Sequence[Batch], before: int) -> None:
-        """Replace *batches* by themselves without the content of the entries below *before*."""
+    def predecessor(self) -> str | None:
+        """
+        Return the origin of the closed log in the same database that this one goes on from; None where there is none.
 
-    def close_for_good(self) -> None:
-        """Let nothing be appended to this log any more."""
+        It is the newest that no other one goes on from, and from then on no other one does.
+        """
+
+    def prune(self, before: int) -> bool:
+        """Remove the content of some more entries below *before*; return whether there may be others."""
+
+    def restoring(self, *, pruned: int, continues: str | None) -> AbstractContextManager[None]:
+        """
+        Do what the block appends and saves, and close the log for good: all of it at once, or nothing.
+
+        The content below *pruned* is gone, and the log went on from *continues*.
+        """
 
     def close(self) -> None:
         """Give the log up, for the next writer."""

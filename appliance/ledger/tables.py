@@ -5,14 +5,21 @@ Appending is not here: each database has its own best way to make a row durable.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from appliance.errors import LedgerContended, LedgerDamaged, LedgerUnusable
 from appliance.ledger.fault import Fault
 from appliance.ledger.merkle import HASH_BYTES
 from appliance.ledger.store import Batch, Head, StoredCheckpoint
+
+_PRUNED_AT_ONCE: Final = 64
+"""Batches, in one transaction: whoever appends waits for it."""
+_FROM_BATCHES: Final = (
+    "FROM batches WHERE log = ? AND first < ? AND first >= coalesce("
+    "(SELECT max(first) FROM batches WHERE log = ? AND first <= ?), 0) ORDER BY first"
+)
 
 
 class Tables:
@@ -23,6 +30,7 @@ class Tables:
         self._fault = fault
         self._log = 0
         self._epoch = 0
+        self._is_restoring = False
 
     @abstractmethod
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -69,7 +77,10 @@ class Tables:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do what the block does, or nothing."""
+        """Do what the block does, or nothing; where a log is restored, as a part of that."""
+        if self._is_restoring:
+            yield
+            return
         self.begin()
         try:
             yield
@@ -114,9 +125,7 @@ class Tables:
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches with entries from *start* up to *stop*, in order."""
         found = self.stream(
-            "SELECT first, hashes, entries FROM batches WHERE log = ? AND first < ? AND first >= coalesce("
-            "(SELECT max(first) FROM batches WHERE log = ? AND first <= ?), 0) ORDER BY first",
-            *(self._log, stop, self._log, start),
+            f"SELECT first, hashes, entries {_FROM_BATCHES}", *(self._log, stop, self._log, start)
         )
         for first, hashes, entries in found:
             if len(hashes) % HASH_BYTES or not hashes:
@@ -150,11 +159,6 @@ class Tables:
         )
         return StoredCheckpoint(*found[0]) if found else None
 
-    def predecessor(self) -> str | None:
-        """Return the origin of the newest closed log in the same database."""
-        found = self.rows("SELECT origin FROM logs WHERE closed = 1 ORDER BY id DESC LIMIT 1")
-        return found[0][0] if found else None
-
     def save_checkpoint(self, checkpoint: StoredCheckpoint, settled: int | None) -> None:
         """Keep *checkpoint*, in the place of one of the same size, and what is *settled* where that is new."""
         with self.transaction():
@@ -172,20 +176,60 @@ class Tables:
         with self.transaction():
             self._require_epoch("copied = ?", size)
 
-    def prune(self, batches: Sequence[Batch], before: int) -> None:
-        """Replace *batches* by themselves without the content of the entries below *before*."""
+    def predecessor(self) -> str | None:
+        """Return the origin of the closed log that this one goes on from: the newest that no other one goes on from."""
         with self.transaction():
-            for batch in batches:
-                self.rows(
-                    "UPDATE batches SET entries = ? WHERE log = ? AND first = ?",
-                    *(batch.entries, self._log, batch.first),
-                )
-            self.rows("UPDATE logs SET pruned = ? WHERE id = ?", before, self._log)
+            # Two nodes may begin new logs at once; the second waits here, and finds what the first has taken.
+            self.rows("UPDATE ledger_schema SET version = version")
+            self.rows(
+                "UPDATE logs SET continues = (SELECT closed.origin FROM logs AS closed WHERE closed.closed = 1"
+                " AND NOT EXISTS (SELECT 1 FROM logs AS other WHERE other.continues = closed.origin)"
+                " ORDER BY closed.id DESC LIMIT 1) WHERE id = ? AND continues IS NULL",
+                self._log,
+            )
+            ((origin,),) = self.rows("SELECT continues FROM logs WHERE id = ?", self._log)
+        return None if origin is None else str(origin)
 
-    def close_for_good(self) -> None:
-        """Let nothing be appended to this log any more."""
+    def prune(self, before: int) -> bool:
+        """Remove the content of some more entries below *before*; return whether there may be others."""
         with self.transaction():
-            self._require_epoch("closed = 1")
+            # Who else prunes waits here. And all is read in the transaction that writes it: what somebody else has
+            # removed is not brought back, and in a file no commit of the appliance comes in between.
+            ((mark,),) = self.rows("UPDATE logs SET pruned = pruned WHERE id = ? RETURNING pruned", self._log)
+            found = self.rows(
+                f"SELECT first, first + length(hashes) / {HASH_BYTES} {_FROM_BATCHES} LIMIT {_PRUNED_AT_ONCE}",
+                *(self._log, before, self._log, mark),
+            )
+            whole = [first for first, stop in found if stop <= before]
+            if whole:
+                self.rows(
+                    "UPDATE batches SET entries = NULL WHERE log = ? AND first >= ? AND first <= ?",
+                    *(self._log, whole[0], whole[-1]),
+                )
+            for first, _ in found[len(whole) :]:
+                self._prune_part(first, before)
+            reached = max(mark, *(min(stop, before) for _, stop in found)) if found else mark
+            self.rows("UPDATE logs SET pruned = ? WHERE id = ?", reached, self._log)
+        return bool(mark < reached < before)
+
+    def _prune_part(self, first: int, before: int) -> None:
+        one = "log = ? AND first = ?"
+        for row in self.rows(f"SELECT first, hashes, entries FROM batches WHERE {one}", self._log, first):  # noqa: S608 - ours
+            batch = Batch(*row)
+            if batch.entries is not None:
+                left = batch.without_content(before).entries
+                self.rows(f"UPDATE batches SET entries = ? WHERE {one}", left, self._log, first)  # noqa: S608 - ours
+
+    @contextmanager
+    def restoring(self, *, pruned: int, continues: str | None) -> Iterator[None]:
+        """Do what the block appends and saves, and close the log for good: all of it at once, or nothing."""
+        with self.transaction():
+            self._is_restoring = True
+            try:
+                yield
+                self._require_epoch("closed = 1, pruned = ?, continues = ?", pruned, continues)
+            finally:
+                self._is_restoring = False
 
     def _require_epoch(self, change: str, *values: object) -> None:
         found = self.rows(

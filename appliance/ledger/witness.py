@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from appliance.errors import LedgerProofInvalid
 from appliance.ledger.checkpoint import Checkpoint
-from appliance.ledger.note import KeyType, Note, NoteSignature, VerifierKey
+from appliance.ledger.note import KeyType, Note, NoteSignature, VerifierKey, signatures_in
 
 _LARGEST_ANSWER: Final = 1 << 14
 _CONFLICT_TYPE: Final = "text/x.tlog.size"
@@ -55,13 +55,10 @@ class HttpWitness:
         raise OSError(f"the witness {self.key.name} answered {status}")
 
     def _verified(self, text: str, body: bytes) -> tuple[NoteSignature, ...]:
-        answered = Note.from_bytes(text.encode() + b"\n" + body)
-        answered.signed_by([self.key])
-        return tuple(
-            line
-            for line in answered.signatures
-            if (line.name, line.key_id) == (self.key.name, self.key.key_id)
-        )
+        # Parsed by itself: in a note made of both an empty line in the answer would move the text's end.
+        lines = signatures_in(body)
+        Note(text, lines).signed_by([self.key])
+        return tuple(line for line in lines if (line.name, line.key_id) == (self.key.name, self.key.key_id))
 
     def _size(self, body: bytes, size: int) -> int:
         digits = body.removesuffix(b"\n")

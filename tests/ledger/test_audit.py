@@ -133,8 +133,25 @@ def forge_pruning(tables: Tables, _place: int) -> None:
     tables.rows("UPDATE batches SET entries = NULL WHERE first = 0")
 
 
+def lengthen(tables: Tables, place: int) -> None:
+    """Have a batch's last entry say that it is longer than it is."""
+    found = tables.rows("SELECT first, entries FROM batches ORDER BY first")
+    first, content = found[place % len(found)]
+    *before, last = entries_of(content)
+    changed = bundle(before) + (len(last) + 1).to_bytes(2) + last
+    tables.rows("UPDATE batches SET entries = ? WHERE first = ?", changed, first)
+
+
+def forge_mark(tables: Tables, _place: int) -> None:
+    """Take all content away, and say that all was pruned."""
+    forge_pruning(tables, 0)
+    tables.rows("UPDATE batches SET entries = NULL")
+    tables.rows("UPDATE logs SET pruned = 1000000")
+
+
 ATTACKS = [
     Attack(flip_entry, found_alone=True),
+    Attack(lengthen, found_alone=True),
     Attack(flip_hash, found_alone=True),
     Attack(flip_node, found_alone=True),
     Attack(flip_checkpoint, found_alone=True),
@@ -142,6 +159,7 @@ ATTACKS = [
     Attack(swap_entries, found_alone=True),
     Attack(truncate_only, found_alone=True),
     Attack(forge_pruning, found_alone=True),
+    Attack(forge_mark, found_alone=True),
     Attack(recompute_and_leave_checkpoints, found_alone=True),
     Attack(truncate, found_alone=False),
     Attack(recompute, found_alone=False),
@@ -211,6 +229,16 @@ async def test_each_attack_is_found(new_store: NewStore, key: MemoryKey, attack:
             verified(new_store(), key)
     else:
         verified(new_store(), key)
+
+
+async def test_a_forged_mark_of_pruning_is_not_the_logs_own_word(new_store: NewStore, key: MemoryKey) -> None:
+    """Up to the newest entry the mark is believed; but the log says itself up to where it was pruned."""
+    await filled(new_store(), key)
+    with new_store().pruning() as log:
+        assert isinstance(log, Tables)
+        log.rows("UPDATE logs SET pruned = ?", 2 * AUTHENTICATIONS - 1)
+    report = verified(new_store(), key)
+    assert (report.pruned, report.pruned_said) == (2 * AUTHENTICATIONS - 1, 0)
 
 
 async def test_an_older_copy_is_found(new_store: NewStore, key: MemoryKey) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -97,6 +98,38 @@ def test_entries_are_exported_pruned_and_restored(folder: Path, tmp_path: Path) 
     said = run(folder, "restore", str(backup), "--checkpoint", str(saved)).stdout
     assert said.startswith(f"{SIZE} entries restored and verified")
     assert run(folder, "verify").stdout.startswith(f"{SIZE} entries")
+
+
+def test_a_backup_that_is_older_than_a_checkpoint_is_restored(
+    folder: Path, tmp_path: Path, key: MemoryKey
+) -> None:
+    """All it has comes back; how much is missing is said beside it, with an exit status of its own."""
+    assert run(folder, "backup", str(tmp_path / "backup")).exit_code == 0
+    asyncio.run(filled(place.store(config.load(folder / "appliance.toml")), key))
+    (tmp_path / "saved").write_text(run(folder, "checkpoint").stdout)
+    for path in (folder / "ledger").iterdir():
+        path.unlink()
+    done = run(folder, "restore", str(tmp_path / "backup"), "--checkpoint", str(tmp_path / "saved"))
+    assert done.stdout.startswith(f"{SIZE} entries restored and verified; the ledger is closed")
+    assert f"{SIZE} entries are missing, from {SIZE} on" in done.stdout
+    assert done.exit_code == 3
+    assert run(folder, "verify").stdout.startswith(f"{SIZE} entries")
+
+
+@pytest.mark.parametrize("command", [("proof",), ("export", "--from"), ("export", "--to")])
+def test_an_index_beyond_all_is_a_mistake_in_the_command(folder: Path, command: tuple[str, ...]) -> None:
+    """What no entry can have is refused before any store is asked."""
+    with pytest.raises(click.BadParameter):
+        ledger.main(
+            ["--config", str(folder / "appliance.toml"), *command, "100000000000000000000"],
+            standalone_mode=False,
+        )
+
+
+def test_what_is_said_to_be_pruned_and_not_by_the_log_is_told(folder: Path) -> None:
+    """The database's word for it is not the log's."""
+    assert "is gone" in run(folder, "prune", "--before", "1970-01-01T00:00:01Z").stdout
+    assert "the database's word alone" in run(folder, "verify", "--contents").stdout
 
 
 def test_a_truncated_log_is_told_with_a_saved_checkpoint(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance.errors import LedgerNotCopied, LedgerRolledBack, LedgerUnavailable
+from appliance.errors import LedgerNotCopied, LedgerProofInvalid, LedgerRolledBack, LedgerUnavailable
 from appliance.ledger import checkpoint
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.copies import Sink
@@ -298,8 +298,9 @@ async def test_a_copy_that_could_not_leave_is_sent_again(
         await keeper.recorder.reserve(RESERVED)
         await keeper.turn()
         (tmp_path / "copies").unlink()
+        (tmp_path / "copies").mkdir()
         await keeper.turn()
-        assert not (tmp_path / "copies").exists()
+        assert not any((tmp_path / "copies").iterdir())
         clock.seconds = 11.0
         await keeper.turn()
         assert not keeper.copies.is_behind
@@ -315,15 +316,145 @@ async def test_it_is_known_since_when_entries_have_no_copy(
     async with kept(store, key, monotonic=clock, sinks=places) as keeper:
         copies = keeper.copies
         assert (copies.age, copies.waiting, copies.has_place) == (None, None, True)
+        (tmp_path / "copies").rmdir()
         (tmp_path / "copies").write_text("in the way")
         await keeper.recorder.reserve(RESERVED)
         await keeper.turn()
         clock.seconds = 100.0
         assert (copies.age, copies.waiting) == (None, 100.0)
         (tmp_path / "copies").unlink()
+        (tmp_path / "copies").mkdir()
         await keeper.turn()
         clock.seconds = 130.0
         assert (copies.age, copies.waiting, copies.covered) == (30.0, None, keeper.log.size)
+
+
+async def test_a_quiet_night_of_a_new_log_is_no_time_without_copies(
+    store: Store, key: MemoryKey, tmp_path: Path
+) -> None:
+    """The first entry waits for its copy since it was there, however long nothing had come before."""
+    clock = Clock()
+    sinks = [Directory(tmp_path / "copies", lambda: NOW)]
+    async with kept(store, key, monotonic=clock, sinks=sinks, copy_hours=1.0) as keeper:
+        await keeper.turn()
+        clock.seconds = 8 * 3600.0
+        await keeper.turn()
+        for _ in range(2):
+            await keeper.recorder.reserve(RESERVED)
+        assert keeper.copies.waiting == 0.0
+
+
+async def test_two_logs_in_one_folder_are_compared_each_with_its_own(tmp_path: Path, key: MemoryKey) -> None:
+    """Though another node's checkpoint has taken the place of ours, a store that was set back is not written."""
+    copies = Directory(tmp_path / "copies", lambda: NOW)
+
+    async def work(name: str, times: int) -> None:
+        async with Log(SqliteStore(tmp_path / f"{name}.sqlite3", name)) as log:
+            recorder = Recorder(log, lambda: 1)
+            keeper = Keeper(recorder, key, key.verifier(name), monotonic=Clock(), sinks=[copies])
+            await keeper.start()
+            for _ in range(times):
+                await recorder.reserve(RESERVED)
+                await keeper.turn()
+
+    await work("node-1", 1)
+    older = (tmp_path / "node-1.sqlite3").read_bytes()
+    await work("node-1", 1)
+    await work("node-2", 1)
+    (tmp_path / "node-1.sqlite3").write_bytes(older)
+    with pytest.raises(LedgerRolledBack):
+        await work("node-1", 1)
+
+
+async def test_the_copy_of_another_log_is_not_replaced_by_an_older_one(
+    tmp_path: Path, key: MemoryKey
+) -> None:
+    """Of two nodes that both put one aside, the one that has read the folder earlier takes nothing away."""
+    notes = {}
+    for name, size in (("node-1", 0), ("node-2", 1), ("node-2", 2)):
+        text = Checkpoint(name, size, bytes(32)).to_text()
+        signed = key.verifier(name).signature(key.private.sign(text.encode()))
+        notes[name, size] = Note(text, (signed,)).to_bytes()
+    aside = tmp_path / f"checkpoint-of-{sha256(b'node-2').hexdigest()[:16]}"
+    for found, expected in ((1, 1), (2, 2), (1, 2)):
+        (tmp_path / "checkpoint").write_bytes(notes["node-2", found])
+        await Directory(tmp_path, lambda: NOW).publish(notes["node-1", 0])
+        assert aside.read_bytes() == notes["node-2", expected]
+
+
+@pytest.mark.parametrize("content", [b"", b"node-1\n", b"\xff"])
+async def test_a_damaged_copy_is_named(store: Store, key: MemoryKey, tmp_path: Path, content: bytes) -> None:
+    """What is no checkpoint in the folder for them stops the start, and the message says which file it is."""
+    (tmp_path / "checkpoint").write_bytes(content)
+    with pytest.raises(LedgerProofInvalid, match=str(tmp_path / "checkpoint")):
+        async with kept(store, key, sinks=[Directory(tmp_path, lambda: NOW)]):
+            pass
+
+
+async def test_a_copy_that_nobody_has_signed_is_named(store: Store, key: MemoryKey, tmp_path: Path) -> None:
+    """Another key's checkpoint of our log stops the start, and the message says where it is."""
+    text = Checkpoint(ORIGIN, 0, bytes(32)).to_text()
+    other = MemoryKey()
+    note = Note(text, (other.verifier().signature(other.private.sign(text.encode())),))
+    (tmp_path / "checkpoint").write_bytes(note.to_bytes())
+    with pytest.raises(LedgerProofInvalid, match="in the directory"):
+        async with kept(store, key, sinks=[Directory(tmp_path, lambda: NOW)]):
+            pass
+
+
+async def test_a_folder_that_has_gone_is_not_made_again(
+    new_store: NewStore, key: MemoryKey, tmp_path: Path
+) -> None:
+    """A share that is not mounted is a failure, at the start and later: no folder of this machine stands in for it."""
+    sinks = [Directory(tmp_path / "share" / "copies", lambda: NOW)]
+    async with kept(new_store(), key, sinks=sinks) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        assert keeper.failures == {}
+    (tmp_path / "share").rename(tmp_path / "elsewhere")
+    async with kept(new_store(), key, sinks=sinks) as keeper:
+        assert keeper.failures == {"directory": 1}
+        await keeper.turn()
+        assert keeper.failures == {"directory": 2}
+    assert not (tmp_path / "share").exists()
+
+
+@dataclass(slots=True)
+class SlowPlace:
+    """A place for copies that answers when it is let."""
+
+    let: asyncio.Event = field(default_factory=asyncio.Event)
+    copied: list[int] = field(default_factory=list)
+    name: str = "slow"
+
+    async def prepare(self) -> None:
+        """Do nothing."""
+
+    async def publish(self, note: bytes) -> None:
+        """Wait, and take *note*."""
+        await self.let.wait()
+        self.copied.append(checkpoint.told(note).size)
+
+    async def newest(self, origin: str) -> bytes | None:
+        """Return None: it has none yet."""
+        assert origin == ORIGIN
+        return None
+
+
+async def test_a_slow_place_keeps_no_checkpoint_waiting(store: Store, key: MemoryKey) -> None:
+    """What is new is signed while a copy is on its way; the newest leaves as soon as that has come there."""
+    place = SlowPlace()
+    async with kept(store, key, sinks=[place], seconds=0.01) as keeper:
+        for _ in range(3):
+            await keeper.recorder.reserve(RESERVED)
+            await keeper.turn()
+        assert keeper.newest is not None
+        assert (keeper.newest.size, place.copied) == (3, [])
+        place.let.set()
+        keeper.seconds = 10.0
+        await keeper.turn()
+        assert place.copied == [1, 3]
+        assert not keeper.copies.is_behind
 
 
 @dataclass(slots=True)
@@ -388,6 +519,28 @@ async def test_a_witness_signs_too(store: Store, key: MemoryKey) -> None:
         witness.key,
     )
     assert witness.statuses == [200, 409, 200, 409, 200]
+
+
+class Mover(WitnessServer):
+    """A witness that signs another text, and answers so that it would fit a note made of ours and its answer."""
+
+    def _answer(self, body: bytes) -> tuple[int, str, bytes]:
+        text = Note.from_bytes(body.partition(b"\n\n")[2]).text + "\n"
+        signature = (7).to_bytes(8) + self.private.sign(cosigned(text, 7))
+        return 200, "text/plain", b"\n" + self.key.signature(signature).to_text().encode()
+
+
+async def test_a_cosignature_is_of_our_text_alone(store: Store, key: MemoryKey) -> None:
+    """What a witness has signed beside it is no copy, and is not kept."""
+    witness = Mover(key.verifier())
+    server = await asyncio.start_server(witness.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, kept(store, key) as keeper:
+        keeper.copies.witnesses = [HttpWitness(f"http://127.0.0.1:{port}/", witness.key)]
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        assert keeper.failures == {witness.key.name: 1}
+        assert keeper.copies.covered == 0
 
 
 async def test_a_witness_that_does_not_answer_stops_nothing(store: Store, key: MemoryKey) -> None:

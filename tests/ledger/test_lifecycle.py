@@ -11,11 +11,10 @@ from appliance.errors import (
     LedgerDamaged,
     LedgerEntryAbsent,
     LedgerProofInvalid,
-    LedgerRolledBack,
     LedgerUnusable,
 )
 from appliance.ledger import audit, backup, export, retention
-from appliance.ledger.entries import Continued, Pruned, decode
+from appliance.ledger.entries import Continued, Entry, Pruned, decode, encode
 from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log
 from appliance.ledger.merkle import root_from_inclusion
@@ -120,8 +119,8 @@ async def test_a_restored_log_never_forks(new_store: NewStore, tmp_path: Path, k
     with new_store().reading() as reader:
         newest = reader.newest_checkpoint()
     assert newest is not None
-    report = backup.restore(path, elsewhere, key.verifier("other.example.jp/log"), newest.note)
-    assert (report.size, report.root) == (SIZE, saved.root)
+    restored = backup.restore(path, elsewhere, key.verifier("other.example.jp/log"), newest.note)
+    assert (restored.report.size, restored.report.root, restored.missing) == (SIZE, saved.root, 0)
     with pytest.raises(LedgerUnusable, match="closed"):
         await Log(elsewhere.with_origin(ORIGIN)).start()
     with pytest.raises(LedgerUnusable):
@@ -134,7 +133,7 @@ async def test_a_restored_log_never_forks(new_store: NewStore, tmp_path: Path, k
 
 
 async def test_an_old_backup_is_known_to_be_old(new_store: NewStore, tmp_path: Path, key: MemoryKey) -> None:
-    """Restored beside a newer checkpoint, the gap is named; the log stays closed all the same."""
+    """Restored beside a newer checkpoint, it is there and closed all the same, and how much is missing is known."""
     async with Log(new_store()) as log:
         await log.append(b"{}")
     backup.back_up(new_store(), tmp_path / "backup")
@@ -144,10 +143,198 @@ async def test_an_old_backup_is_known_to_be_old(new_store: NewStore, tmp_path: P
         newest = reader.newest_checkpoint()
     assert newest is not None
     elsewhere = SqliteStore(tmp_path / "elsewhere.sqlite3", ORIGIN)
-    with pytest.raises(LedgerRolledBack):
-        backup.restore(tmp_path / "backup", elsewhere, key.verifier(), newest.note)
+    restored = backup.restore(tmp_path / "backup", elsewhere, key.verifier(), newest.note)
+    assert (restored.report.size, restored.missing) == (1, SIZE - 1)
     with pytest.raises(LedgerUnusable, match="closed"):
         await Log(elsewhere).start()
+
+
+async def backed_up(path: Path, key: MemoryKey, origin: str = ORIGIN) -> Path:
+    """Return the backup of a log *origin* that was filled for it."""
+    store = SqliteStore(path.with_suffix(".sqlite3"), origin)
+    await filled(store, key)
+    backup.back_up(store, path)
+    return path
+
+
+async def begun(store: Store) -> list[Entry]:
+    """Start the log in *store*, and return all entries that it has then."""
+    async with Log(store, seconds=10) as log:
+        await Recorder(log, lambda: 9).start()
+    with store.reading() as reader:
+        return [decode(content) for _, content in stored_entries(reader, 0, reader.head().size)]
+
+
+async def test_a_restore_that_is_killed_leaves_nothing(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """Wherever it ends, no part of a log is there that anybody could go on with; done again, all of it is."""
+    source = SqliteStore(tmp_path / "source.sqlite3", ORIGIN)
+    async with Log(source, seconds=10) as log:
+        await asyncio.gather(*(log.append(b"%d" % number) for number in range(3_000)))
+    backup.back_up(source, tmp_path / "backup")
+    store = new_store()
+    place = str(store.path) if isinstance(store, SqliteStore) else store.conninfo  # type: ignore[attr-defined]
+    for nth in (1, 2, 3):
+        died = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.ledger.restoring", place),
+            *(str(tmp_path / "backup"), key.verifier().to_text(), str(nth)),
+        )
+        assert await died.wait() == -9
+        with new_store().reading() as reader:
+            assert (reader.head().size, reader.head().closed) == (0, False)
+    assert backup.restore(tmp_path / "backup", new_store(), key.verifier(), None).report.size == 3_000
+    with pytest.raises(LedgerUnusable, match="closed"):
+        await Log(new_store()).start()
+
+
+async def test_small_batches_are_restored_as_large_ones(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """A quiet clinic's log, an entry in each batch, comes back in a few rows, with all that was pruned and was not."""
+    source = SqliteStore(tmp_path / "source.sqlite3", ORIGIN)
+    async with Log(source, seconds=10) as log:
+        for time in range(300):
+            await log.append(encode(Pruned(time=time, before=0)))
+        keeper = Keeper(Recorder(log, lambda: 9), key, key.verifier(), monotonic=lambda: 0.0)
+        note = await keeper.checkpoint()
+    assert retention.prune(source, 100) == 100
+    backup.back_up(source, tmp_path / "backup")
+    assert backup.restore(tmp_path / "backup", new_store(), key.verifier(), note).report.pruned == 100
+    with new_store().reading() as reader:
+        assert [batch.first for batch in reader.batches(0, 300)] == [0, 100]
+        assert [index for index, _ in stored_entries(reader, 0, 300)] == list(range(100, 300))
+    assert verified(new_store(), key).root == verified(source, key).root
+
+
+async def test_a_damaged_batch_is_not_joined_with_others(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """What was damaged when it was backed up comes back as it was: `verify` names it, the rest can be read."""
+    source = SqliteStore(tmp_path / "source.sqlite3", ORIGIN)
+    async with Log(source, seconds=10) as log:
+        for number in range(9):
+            await log.append(b"%d" % number)
+    with source.pruning() as tables:
+        tables.rows("UPDATE batches SET entries = ? WHERE first = 4", b"\xff\xff4")
+    backup.back_up(source, tmp_path / "backup")
+    with pytest.raises(LedgerDamaged, match="the batch at entry 4 is cut off"):
+        backup.restore(tmp_path / "backup", new_store(), key.verifier(), None)
+    with new_store().reading() as reader:
+        assert [batch.first for batch in reader.batches(0, 9)] == [0, 4, 5]
+
+
+async def test_what_was_restored_is_pruned_like_any_other(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """A closed log keeps nothing for longer: nobody will finish what was open in it."""
+    path = await backed_up(tmp_path / "backup", key)
+    backup.restore(path, new_store(), key.verifier(), None)
+    assert retention.prune(new_store(), 10**15) == SIZE - 1
+    assert verified(new_store(), key).pruned == SIZE - 1
+
+
+async def test_each_closed_log_is_gone_on_from_once(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """Of new logs each goes on from a closed one of its own, begun at once or not; one too many from none."""
+    names = ["a.example.jp/log", "b.example.jp/log"]
+    for number, name in enumerate(names):
+        path = await backed_up(tmp_path / f"{number}.backup", key, name)
+        backup.restore(path, new_store(), key.verifier(name), None)
+    new = [new_store().with_origin(f"{name}-2") for name in names]
+    if isinstance(new[0], SqliteStore):
+        found = [await begun(store) for store in new]
+    else:
+        found = await asyncio.gather(*(begun(store) for store in new))
+    firsts = [entry for entries in found for entry in entries]
+    assert sorted(entry.origin for entry in firsts if isinstance(entry, Continued)) == names
+    assert len(firsts) == 2
+    assert await begun(new_store().with_origin("c.example.jp/log")) == []
+
+
+async def test_a_restored_log_still_has_gone_on_from_its_own(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """What a restored log had gone on from is nobody else's, in whatever order the two are brought back."""
+    first = await backed_up(tmp_path / "first.backup", key)
+    place = SqliteStore(tmp_path / "place.sqlite3", "second")
+    backup.restore(first, place, key.verifier("second"), None)
+    assert len(await begun(place)) == 1
+    second = tmp_path / "second.backup"
+    backup.back_up(place, second)
+    for path in (second, first):
+        backup.restore(path, new_store(), key.verifier(), None)
+    (entry,) = await begun(new_store().with_origin("third"))
+    assert isinstance(entry, Continued)
+    assert entry.origin == "second"
+    assert await begun(new_store().with_origin("fourth")) == []
+
+
+async def test_a_log_that_died_before_its_first_entry_keeps_its_predecessor(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """Between taking a closed log and saying so a process may end: the next start says so."""
+    backup.restore(await backed_up(tmp_path / "backup", key), new_store(), key.verifier(), None)
+    later = new_store().with_origin("later")
+    writer = later.write()
+    assert writer.predecessor() == ORIGIN
+    writer.close()
+    assert await begun(new_store().with_origin("another")) == []
+    (entry,) = await begun(later)
+    assert isinstance(entry, Continued)
+
+
+async def test_a_backup_that_fails_leaves_no_file(new_store: NewStore, tmp_path: Path) -> None:
+    """Neither an empty file nor a part of one: the next try finds its place free. What is there already stays."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    async with Log(new_store(), seconds=10) as log:
+        for number in range(3):
+            await log.append(b"%d" % number)
+    with pytest.raises(LedgerUnusable):
+        backup.back_up(new_store().with_origin("another"), folder / "backup")
+    with new_store().pruning() as tables:
+        ((whole,),) = tables.rows("SELECT hashes FROM batches WHERE first = 1")  # type: ignore[attr-defined]
+        change = "UPDATE batches SET hashes = ? WHERE first = 1"
+        tables.rows(change, whole[:-1])  # type: ignore[attr-defined]
+    with pytest.raises(LedgerDamaged):
+        backup.back_up(new_store(), folder / "backup")
+    assert list(folder.iterdir()) == []
+    with new_store().pruning() as tables:
+        tables.rows(change, whole)  # type: ignore[attr-defined]
+    assert backup.back_up(new_store(), folder / "backup") == 3
+    before = (folder / "backup").read_bytes()
+    with pytest.raises(LedgerUnusable, match="exists"):
+        backup.back_up(new_store(), folder / "backup")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"backup": before}
+
+
+async def test_a_log_is_pruned_beside_its_writer(new_store: NewStore, key: MemoryKey) -> None:
+    """However many batches there are, and while others are appended."""
+    async with Log(new_store(), seconds=20) as log:
+        keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), monotonic=lambda: 0.0)
+        await keeper.start()
+        for _ in range(600):
+            await log.append(encode(Pruned(time=1, before=0)))
+        await keeper.checkpoint()
+        pruning = asyncio.ensure_future(asyncio.to_thread(retention.prune, new_store(), 2))
+        while not pruning.done():
+            await log.append(encode(Pruned(time=2, before=0)))
+        kept = await pruning
+    assert kept in {599, 600}
+    assert verified(new_store(), key).pruned == kept
+
+
+async def test_the_mark_of_pruning_never_goes_back(new_store: NewStore, key: MemoryKey) -> None:
+    """Of two that prune at once, the one with the earlier time changes nothing that the other has done."""
+    await filled(new_store(), key)
+    with new_store().pruning() as one, new_store().pruning() as other:
+        while other.prune(200):
+            pass
+        assert not one.prune(100)
+    report = verified(new_store(), key)
+    assert report.pruned == 200
 
 
 async def test_a_backup_with_one_bit_changed_is_refused(tmp_path: Path, key: MemoryKey) -> None:
@@ -179,6 +366,15 @@ async def test_entries_are_exported(store: Store, key: MemoryKey, form: export.F
         assert all(b'[jpki@32473 index="1' in line for line in lines)
 
 
+async def test_a_syslog_message_is_one_whatever_an_origin_has(store: Store) -> None:
+    """What ends structured data is escaped in it (RFC 5424 §6.3.3): an origin may have it."""
+    async with Log(store) as log:
+        await log.append(encode(Continued(time=1, origin="a/]x", size=0, root="0" * 64)))
+    with store.reading() as reader:
+        (line,) = export.lines(reader, ORIGIN, export.Format.SYSLOG)
+    assert b'origin="a/\\]x"' in line
+
+
 async def test_tiles_hold_the_tree(store: Store, key: MemoryKey) -> None:
     """From the published tiles anybody can compute the root, and with it any proof."""
     saved = await filled(store, key)
@@ -195,9 +391,17 @@ async def test_tiles_hold_the_tree(store: Store, key: MemoryKey) -> None:
     assert not Tile(ENTRIES, 1).fits(SIZE)
 
 
-@pytest.mark.parametrize("index", [0, 17, SIZE - 1])
-async def test_an_outsider_verifies_with_sixty_lines(tmp_path: Path, key: MemoryKey, index: int) -> None:
-    """The script in `docs/`, which knows nothing of the product, verifies a proof; with a changed one it fails."""
+@pytest.mark.parametrize(
+    ("index", "options"), [(0, ()), (17, ()), (SIZE - 1, ()), (17, ("-X", "utf8=0"))], ids=str
+)
+async def test_an_outsider_verifies_with_sixty_lines(
+    tmp_path: Path, key: MemoryKey, index: int, options: tuple[str, ...]
+) -> None:
+    """
+    The script in `docs/`, which knows nothing of the product, verifies a proof; with a changed one it fails.
+
+    It does so on machines whose own encoding is another than UTF-8.
+    """
     store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN)
     await filled(store, key)
     proof = proved(store, index).to_bytes()
@@ -206,7 +410,8 @@ async def test_an_outsider_verifies_with_sixty_lines(tmp_path: Path, key: Memory
         path = tmp_path / "proof"
         path.write_bytes(content)
         done = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", str(SCRIPT), str(path), key.verifier().to_text()),
+            *(sys.executable, "-I", *options, str(SCRIPT), str(path), key.verifier().to_text()),
+            env={"LC_ALL": "C"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -11,7 +11,7 @@ from appliance.ledger.log import LARGEST_BATCH, Log
 from appliance.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from appliance.ledger.postgres import PostgresStore
 from appliance.ledger.sqlite import SqliteStore
-from appliance.ledger.store import Store, fetching, stored_entries
+from appliance.ledger.store import Store, Writer, fetching, stored_entries
 from tests.ledger.conftest import ORIGIN, NewStore
 from tests.ledger.server import Server
 
@@ -135,7 +135,8 @@ async def test_tables_of_an_earlier_version_are_brought_up_to_date(new_store: Ne
     async with Log(new_store()) as log:
         await log.append(b"one")
     with new_store().pruning() as tables:
-        tables.rows("ALTER TABLE logs DROP COLUMN copied")  # type: ignore[attr-defined]
+        for column in ("copied", "continues"):
+            tables.rows(f"ALTER TABLE logs DROP COLUMN {column}")  # type: ignore[attr-defined]
         tables.rows("UPDATE ledger_schema SET version = 1")  # type: ignore[attr-defined]
     with pytest.raises(LedgerUnusable, match="version 1"):
         content(new_store())
@@ -164,11 +165,17 @@ async def test_a_store_that_has_lost_entries_is_not_written(tmp_path: Path) -> N
     await log.close()
 
 
+def closed_for_good(writer: Writer, _frontier: Frontier) -> None:
+    """Close the log as a restore does that has nothing to bring back."""
+    with writer.restoring(pruned=0, continues=None):
+        pass
+
+
 async def test_a_closed_log_never_grows_again(new_store: NewStore) -> None:
     """What was closed for good refuses its writer."""
     async with Log(new_store()) as log:
         await log.append(b"last")
-        await log.run(lambda writer, _frontier: writer.close_for_good())
+        await log.run(closed_for_good)
         with pytest.raises(LedgerError):
             await log.append(b"one more")
     with pytest.raises(LedgerUnusable, match="closed"):

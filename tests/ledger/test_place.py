@@ -1,16 +1,13 @@
-"""From the configuration to a ledger, and the measuring of one."""
+"""From the configuration to a ledger."""
 
-import json
 import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance import config
-from appliance.cli.bench_ledger import ledger as bench
 from appliance.config import Configuration
 from appliance.errors import ConfigInvalid
 from appliance.hsm.shipped import shipped
@@ -83,6 +80,24 @@ def test_the_ledger_key_may_be_of_two_kinds(tmp_path: Path) -> None:
             place.verifier_key(configuration)
 
 
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgres://u@db.example.jp/ledger",
+        "postgres://u:secret@db.example.jp/ledger",
+        "POSTGRESQL://u@db.example.jp/ledger",
+        "sqlite:///ledger.sqlite3",
+        "postgresql://u:secret@db.example.jp/ledger",
+        "postgresql:///ledger?password=secret",
+    ],
+)
+def test_another_uri_is_no_file_and_no_password_is_taken(tmp_path: Path, database: str) -> None:
+    """Another spelling of the scheme is refused, not made a folder of; and no message repeats what it was."""
+    with pytest.raises(ConfigInvalid, match=r"ledger\.database") as refused:
+        configured(tmp_path, (DATABASE, f'database = "{database}"'))
+    assert "secret" not in str(refused.value)
+
+
 async def test_the_example_makes_a_keeper(tmp_path: Path, key: MemoryKey) -> None:
     """The annotated example, with witnesses and copies, gives a keeper with all of them."""
     shown = shipped("appliance.toml").read_text()
@@ -98,13 +113,3 @@ async def test_the_example_makes_a_keeper(tmp_path: Path, key: MemoryKey) -> Non
         await keeper.start()
     assert [sink.name for sink in keeper.copies.sinks] == ["directory"]
     assert [witness.key.name for witness in keeper.copies.witnesses] == ["witness.example.jp"]
-
-
-def test_the_ledger_is_measured(tmp_path: Path) -> None:
-    """The bench gives each figure beside its bare one, for a program too."""
-    arguments = ["--folder", str(tmp_path), "--seconds", "1", "--entries", "2000", "--large", "12000"]
-    told = json.loads(CliRunner().invoke(bench, [*arguments, "--json"], catch_exceptions=False).stdout)
-    assert [row["callers"] for row in told["appends"]] == [1, 10, 100]
-    assert all(row["ratio"] > 0 for row in told["appends"])
-    assert told["verification"]["size"] == 2000
-    assert told["growth"]["large"] == 12_000
