@@ -35,6 +35,7 @@ jpki_authentications_in_flight{}  jpki_authentications_allowed{}  jpki_holder_ce
 jpki_card_step_seconds{step,transport}  jpki_card_status_total{step,status}  jpki_card_waited_seconds{mode}
 jpki_terminal_connected{terminal}  jpki_reader_up{reader}  jpki_pcsc_poll_timestamp_seconds{}
 jpki_certificate_not_after_timestamp_seconds{certificate}  jpki_crl_next_update_timestamp_seconds{issuer}
+jpki_crl_this_update_timestamp_seconds{issuer}  jpki_crl_counts_until_timestamp_seconds{issuer}
 jpki_revocation_checks_total{method,result}
 jpki_ledger_size{}  jpki_ledger_checkpoint_timestamp_seconds{}  jpki_ledger_append_seconds{}
 jpki_ledger_failures_total{sink}
@@ -119,6 +120,7 @@ def test_what_is_configured_no_longer_is_not_told_of_any_more(metrics: Metrics) 
     metrics.pin_tries_low("hsm-2")
     metrics.terminal("ward-2", is_connected=True)
     metrics.trust.certificate("responder-client", 1.0)
+    metrics.trust.no_lists("authority-2")
     metrics.configured(("hsm-1",), ("ward-1",))
     for name, labels in (
         ("jpki_hsm_up", {"hsm": "hsm-2"}),
@@ -127,6 +129,9 @@ def test_what_is_configured_no_longer_is_not_told_of_any_more(metrics: Metrics) 
         ("jpki_hsm_pin_tries_low", {"hsm": "hsm-2"}),
         ("jpki_terminal_connected", {"terminal": "ward-2"}),
         ("jpki_certificate_not_after_timestamp_seconds", {"certificate": "responder-client"}),
+        ("jpki_crl_next_update_timestamp_seconds", {"issuer": "authority-2"}),
+        ("jpki_crl_this_update_timestamp_seconds", {"issuer": "authority-2"}),
+        ("jpki_crl_counts_until_timestamp_seconds", {"issuer": "authority-2"}),
     ):
         assert value(metrics, name, **labels) is None, name
     # Its connection ends after that.
@@ -161,8 +166,6 @@ def test_what_the_hsm_does_is_counted(metrics: Metrics) -> None:
     metrics.failed("hsm-1", "CKR_DEVICE_ERROR", ErrorClass.TRANSIENT)
     metrics.failed("hsm-1", "CKR_VENDOR_DEFINED_4711", ErrorClass.TRANSIENT)
     metrics.recovered("hsm-1", Rung.REINITIALISE, healed=False)
-    metrics.canary("hsm-1", KeyLabel.TOKEN, 0.001)
-    metrics.breaker("hsm-1", is_open=True)
     metrics.pin_tries_low("hsm-1")
     errors = "jpki_hsm_errors_total"
     assert value(metrics, "jpki_hsm_sign_queue_seconds_sum", hsm="hsm-1") == 0.25
@@ -170,7 +173,6 @@ def test_what_the_hsm_does_is_counted(metrics: Metrics) -> None:
     assert value(metrics, errors, hsm="hsm-1", ckr="CKR_DEVICE_ERROR", **{"class": "transient"}) == 1
     assert value(metrics, errors, hsm="hsm-1", ckr="other", **{"class": "transient"}) == 1
     assert value(metrics, "jpki_hsm_recoveries_total", hsm="hsm-1", rung="reinitialise", result="failed") == 1
-    assert value(metrics, "jpki_hsm_breaker_open", hsm="hsm-1") == 1
     assert value(metrics, "jpki_hsm_pin_tries_low", hsm="hsm-1") == 1
     metrics.worker_changed("hsm-1", 0, WorkerState.READY)
     assert value(metrics, "jpki_hsm_pin_tries_low", hsm="hsm-1") == 0
@@ -240,6 +242,15 @@ def test_refusals_are_codes(metrics: Metrics) -> None:
         if sample.name == "jpki_authentications_total"
     ]
     assert set(samples) - {"authenticated", "cancelled", "other"} <= set(BY_CODE)
+
+
+@pytest.mark.parametrize("outcome", ["front_not_genuine", "front_image_unreadable", "gateway_busy"])
+def test_what_ends_a_visual_check_is_counted_from_0(metrics: Metrics, outcome: str) -> None:
+    """The front is read within the authentication: the first forged one is an increase, which an alert sees."""
+    labels = {"mode": "pinless", "outcome": outcome, "transport": "local", "identity_check": "visual"}
+    assert value(metrics, "jpki_authentications_total", **labels) == 0
+    metrics.authenticated(Mode.PINLESS, outcome, "local", CheckMethod.VISUAL)
+    assert value(metrics, "jpki_authentications_total", **labels) == 1
 
 
 def test_a_desk_says_how_its_card_is_spoken_to() -> None:

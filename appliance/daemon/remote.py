@@ -14,6 +14,7 @@ from appliance.config import Configuration
 from appliance.daemon.generation import Generation
 from appliance.daemon.keys import spki
 from appliance.daemon.wiring import Appliance
+from appliance.errors import TerminalAbsent
 from appliance.gateway import desks, http
 from appliance.gateway.desks import DeskState, DeskStatus, Progress, Stage
 from appliance.gateway.peers import Certificate, credentials
@@ -69,18 +70,27 @@ class Remotes:
         ]
 
     def state(self, desk: str) -> DeskState | None:
-        """Return how *desk* is; None where no terminal has it."""
+        """Return how *desk* is; None where no terminal has it. What a terminal has that has not come yet, nobody knows."""
+        if self._is_awaited(desk):
+            return DeskState.ABSENT
         state = self._relay.state(desk)
         return None if state is None else DeskState(state.value)
 
     @asynccontextmanager
     async def card(self, desk: str, work: desks.Work, progress: Progress) -> AsyncIterator[Card]:
         """Give the card at *desk* (`Relay.card`)."""
+        if self._is_awaited(desk):
+            raise TerminalAbsent("that terminal has not come since the appliance was started")
         told = Work(work.session, Mode(work.purpose.value))
         # Its terminal is told what the present generation's key signs, from the beginning on: that has to last.
         with self._generations.use():
             async with self._relay.card(desk, told, lambda stage: progress(Stage(stage.value))) as card:
                 yield card
+
+    def _is_awaited(self, desk: str) -> bool:
+        """Whether *desk* is of a terminal that is configured and has not said since the start which readers it has."""
+        alias = desk.partition(desks.SEPARATOR)[0]
+        return alias in self._known_by and not self._relay.has_come(alias)
 
     def change(self, generation: Generation) -> None:
         """Let go of terminals that are not the peers they were, and have all connect again where terms have changed."""

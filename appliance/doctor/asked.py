@@ -9,8 +9,9 @@ import msgspec
 from appliance.client import Address, Socket
 from appliance.client.answers import decoded
 from appliance.client.exchange import Answer, Ask, Exchange
+from appliance.config import Configuration
 from appliance.doctor import unit
-from appliance.errors import AccessDenied, ApplianceUnreachable
+from appliance.errors import AccessDenied, ApplianceUnreachable, ConfigInvalid
 from appliance.gateway.condition import Cause, Condition
 from appliance.gateway.desks import DeskStatus
 
@@ -24,6 +25,14 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[Cause, ...]
     condition: Condition
     desks: tuple[DeskStatus, ...]
+
+
+def socket_of(configuration: Configuration) -> Path:
+    """Return where the daemon of *configuration* is asked; raise ConfigInvalid where it has no local socket."""
+    socket = configuration.settings.gateway.socket
+    if socket is None:
+        raise ConfigInvalid("gateway.socket is not set: there is nowhere to ask")
+    return configuration.path(socket)
 
 
 async def ask(socket: Path, language: str = "en") -> Told:
@@ -51,6 +60,16 @@ async def once(address: Address, question: Ask, language: str = "en") -> Answer:
         raise ApplianceUnreachable(f"nothing answers at {_place(address)}", error.request_id) from error
     finally:
         await exchange.close()
+
+
+def is_away(error: ApplianceUnreachable) -> bool:
+    """Return whether *error*, of `once`, says that nobody listens; one that listens and does not answer may be hung."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.errno in {errno.ENOENT, errno.ECONNREFUSED}
+        cause = cause.__cause__
+    return error.__cause__ is None
 
 
 def _place(address: Address) -> str:

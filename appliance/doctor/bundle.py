@@ -25,7 +25,7 @@ from appliance import __version__, config
 from appliance.config import Configuration
 from appliance.doctor import logs, series, unit
 from appliance.doctor.asked import ask
-from appliance.doctor.disclosed import WITHHELD, aliases, disclosed
+from appliance.doctor.disclosed import WITHHELD, aliases, disclosed, without_homes
 from appliance.doctor.examination import Examination
 from appliance.doctor.finding import Finding
 from appliance.errors import ApplianceError, ConfigInvalid
@@ -187,7 +187,7 @@ def _finding(one: Finding) -> dict[str, object]:
         "code": one.code,
         "advice": one.advice,
     }
-    return told if one.code is not None else {**told, "detail": one.detail}
+    return told if one.code is not None else {**told, "detail": without_homes(one.detail)}
 
 
 def _version(name: str) -> str | None:

@@ -18,6 +18,7 @@ from appliance.errors import ConfigInvalid
 WITHHELD: Final = "withheld"
 _WORD: Final = re.compile(r"[a-z][a-z0-9.-]{0,64}")
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_HOME: Final = re.compile(r"(/home/)[^/]+")
 _POSTGRESQL: Final = "postgresql://"
 
 _FILES: Final = frozenset(
@@ -134,6 +135,11 @@ def aliases(configuration: Configuration) -> frozenset[str]:
     return frozenset((*hsms, *readers, *(one.alias for one in settings.peer)))
 
 
+def without_homes(text: str) -> str:
+    """Return *text* without the names of accounts that paths in it lead through."""
+    return _HOME.sub(rf"\1{WITHHELD}", text)
+
+
 def _told(configuration: Configuration, key: str, value: object) -> object:
     if value is None:
         return None
@@ -147,7 +153,9 @@ def _told(configuration: Configuration, key: str, value: object) -> object:
         }
     if isinstance(value, list | tuple):
         return [_told(configuration, key, one) for one in value]
-    return value if _may_be_told(configuration, key, value) else WITHHELD
+    if not _may_be_told(configuration, key, value):
+        return WITHHELD
+    return without_homes(value) if isinstance(value, str) else value
 
 
 def _may_be_told(configuration: Configuration, key: str, value: object) -> bool:

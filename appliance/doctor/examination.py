@@ -7,8 +7,8 @@ from appliance import config
 from appliance.client.refused import Refused
 from appliance.config import Configuration
 from appliance.doctor import configuration as named
-from appliance.doctor import desks, hsm, ledger, machine, validity
-from appliance.doctor.asked import Told, ask
+from appliance.doctor import desks, hsm, ledger, machine, unit, validity
+from appliance.doctor.asked import Told, ask, is_away
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.errors import AccessDenied, ApplianceError, ApplianceUnreachable
 
@@ -32,9 +32,9 @@ class Examination:
             yield one
         for one in _looked(Check.PERMISSIONS, lambda: named.permissions(configuration, self._file)):
             yield one
-        told, daemon = await _asked(configuration)
+        told, is_away, daemon = await _asked(configuration)
         yield daemon
-        for one in await self._hsms(configuration, told):
+        for one in await self._hsms(configuration, told, is_away=is_away):
             yield one
         for check, look in (
             (Check.CERTIFICATES, lambda: validity.certificates(configuration)),
@@ -52,11 +52,12 @@ class Examination:
         for one in _looked(Check.DISK, lambda: machine.disk(configuration)):
             yield one
 
-    async def _hsms(self, configuration: Configuration, told: Told | None) -> list[Finding]:
+    async def _hsms(self, configuration: Configuration, told: Told | None, *, is_away: bool) -> list[Finding]:
         try:
             if told is not None:
                 return list(hsm.told(told.condition))
-            if self._log_in:
+            # Beside a daemon that does not tell us, a PIN that was changed would cost one more try.
+            if self._log_in and is_away:
                 return await hsm.opened(configuration)
             return list(hsm.unopened(configuration))
         except ApplianceError as error:
@@ -75,26 +76,29 @@ def _looked(check: Check, look: Callable[[], Iterable[Finding]]) -> list[Finding
     return found
 
 
-async def _asked(configuration: Configuration) -> tuple[Told | None, Finding]:
+async def _asked(configuration: Configuration) -> tuple[Told | None, bool, Finding]:
+    """Return what the daemon tells; whether none runs, as far as can be known; and what is found of that."""
     socket = configuration.settings.gateway.socket
     if socket is None:
         detail = "there is no local socket to ask at"
-        return None, Finding(Check.DAEMON, Verdict.NOT_APPLICABLE, detail)
+        return None, not unit.runs(), Finding(Check.DAEMON, Verdict.NOT_APPLICABLE, detail)
     try:
         told = await ask(configuration.path(socket))
     except ApplianceUnreachable as error:
-        return None, Finding(
+        found = Finding(
             Check.DAEMON, Verdict.WARNING, error.detail, advice=Advice.NOT_RUNNING, code=error.code
         )
+        return None, is_away(error) and not unit.runs(), found
     except (AccessDenied, Refused) as error:
-        return None, Finding(
+        found = Finding(
             Check.DAEMON, Verdict.WARNING, error.detail, advice=Advice.MAY_NOT_ASK, code=error.code
         )
+        return None, False, found
     except ApplianceError as error:
-        return None, Finding.of(Check.DAEMON, error)
+        return None, False, Finding.of(Check.DAEMON, error)
     condition = told.condition
     if told.ready:
         detail = f"ready, version {condition.version}, {condition.authentications} under way"
-        return told, Finding(Check.DAEMON, Verdict.OK, detail)
+        return told, False, Finding(Check.DAEMON, Verdict.OK, detail)
     detail = f"not ready: {', '.join(told.causes)}"
-    return told, Finding(Check.DAEMON, Verdict.FAILED, detail, advice=Advice.NOT_READY)
+    return told, False, Finding(Check.DAEMON, Verdict.FAILED, detail, advice=Advice.NOT_READY)

@@ -1,8 +1,10 @@
 """The ledger: whether it can be read, what its newest checkpoint covers, and what copies of it have left."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,6 +31,8 @@ def ledger(configuration: Configuration, *, is_running: bool) -> Iterator[Findin
     if database is not None and not is_running and not database.exists():
         yield Finding(Check.LEDGER, Verdict.WARNING, "there is none yet", advice=Advice.NOT_BEGUN)
         return
+    # Before the log itself: a copy leaves after its entries are durable, so a log that is read later has them all.
+    outside = _outside(configuration)
     with place.store(configuration).reading() as reader:
         head = reader.head()
         stored = reader.newest_checkpoint()
@@ -36,7 +40,7 @@ def ledger(configuration: Configuration, *, is_running: bool) -> Iterator[Findin
         if newest is not None:
             _require_covered(reader, head, newest)
         yield _checkpoint(reader, head, newest)
-        yield from _copies(configuration, key, reader, head)
+        yield from _copies(configuration, key, reader, head, outside)
 
 
 def _require_covered(reader: Reader, head: Head, known: Checkpoint) -> None:
@@ -59,7 +63,9 @@ def _checkpoint(reader: Reader, head: Head, newest: Checkpoint | None) -> Findin
     return Finding(Check.LEDGER, Verdict.OK, detail)
 
 
-def _copies(configuration: Configuration, key: VerifierKey, reader: Reader, head: Head) -> Iterator[Finding]:
+def _copies(
+    configuration: Configuration, key: VerifierKey, reader: Reader, head: Head, outside: "_Outside | OSError"
+) -> Iterator[Finding]:
     settings = configuration.settings.ledger
     if not (settings.copies or settings.syslog or settings.witness):
         yield Finding(Check.COPIES, Verdict.WARNING, "no place is configured", advice=Advice.NO_COPIES)
@@ -68,9 +74,10 @@ def _copies(configuration: Configuration, key: VerifierKey, reader: Reader, head
     last, is_there = "", True
     if settings.copies is not None:
         try:
-            known, at = _outside(configuration, key, settings.copies)
-            _require_covered(reader, head, known)
-            last = f", the folder's is of {at:%Y-%m-%d %H:%M} UTC"
+            if isinstance(outside, OSError):
+                raise outside
+            _require_covered(reader, head, checkpoint.verified(outside.note, key))
+            last = f", the folder's is of {outside.at:%Y-%m-%d %H:%M} UTC"
         except FileNotFoundError:
             last, is_there = ", none is in the folder", not head.size
         except OSError as error:
@@ -88,12 +95,25 @@ def _copies(configuration: Configuration, key: VerifierKey, reader: Reader, head
         yield Finding(Check.COPIES, Verdict.OK, detail + last)
 
 
-def _outside(configuration: Configuration, key: VerifierKey, folder: str) -> tuple[Checkpoint, datetime]:
-    """Return the newest checkpoint in the *folder* for copies, and when it was put there."""
-    path = configuration.path(folder) / "checkpoint"
-    with path.open("rb") as file:
-        note = file.read(_LARGEST_NOTE)
-    return checkpoint.verified(note, key), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """The newest checkpoint in the folder for copies, and when it was put there."""
+
+    note: bytes
+    at: datetime
+
+
+def _outside(configuration: Configuration) -> _Outside | OSError:
+    """Return what is in the folder for copies, or why that cannot be said."""
+    folder = configuration.settings.ledger.copies
+    if folder is None:
+        return FileNotFoundError()
+    try:
+        with (configuration.path(folder) / "checkpoint").open("rb") as file:
+            made = os.fstat(file.fileno()).st_mtime
+            return _Outside(file.read(_LARGEST_NOTE), datetime.fromtimestamp(made, UTC))
+    except OSError as error:
+        return error
 
 
 def _waiting(reader: Reader, index: int) -> float:

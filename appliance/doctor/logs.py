@@ -15,11 +15,15 @@ import msgspec
 
 from appliance.doctor.disclosed import WITHHELD
 from appliance.errors import BY_CODE
+from appliance.revocation.importing import Outcome
 
 EVENTS: Final = frozenset(
     {
+        "authentication ended",
         "authentication failed unexpectedly",
         "cancelled at the end",
+        "configuration cannot be read again",
+        "configuration put off",
         "configuration read again",
         "configuration refused",
         "connection closed",
@@ -35,13 +39,16 @@ EVENTS: Final = frozenset(
         "emergency window proposed",
         "ended before it was ready",
         "ending",
+        "handshake failed unexpectedly",
         "hsm down",
         "hsm down at start",
         "hsm failed",
         "hsm up",
+        "hsm worker cannot be started",
         "hsm worker does not end",
         "hsm worker is still logging in",
         "hsm worker left behind while logging in",
+        "hsm workers not ended",
         "ledger cannot be tried",
         "ledger copy failed",
         "ledger writer failed",
@@ -52,21 +59,28 @@ EVENTS: Final = frozenset(
         "request failed",
         "request failed before it was answered",
         "request malformed",
+        "requests of strangers left out",
+        "revocation index damaged",
+        "revocation lists imported",
+        "revocation lists not imported",
         "terminal connected",
         "terminal disconnected",
         "terminal refused",
         "the HSM has rejected the PIN",
+        "the marker of a rejected PIN cannot be written",
         "works again",
     }
 )
 """What events begin with, up to the first `name=value`."""
 
+_TROUBLE: Final = r"workers-silent|ledger-unwritable|ledger-untried|ledger-unkept"
 _NUMBER: Final = r"\d{1,7}"
 _KIND: Final = r"[A-Z][A-Za-z]{2,40}(?:Error|Exception|Refused|Absent|Timeout|Warning)"
 _FIELDS: Final = {
     name: re.compile(pattern)
     for name, pattern in {
-        "cause": r"head-late|closed|expired|policy|interrupted|authority-removed|peer-removed",
+        "after": _TROUBLE,
+        "cause": rf"head-late|closed|expired|policy|interrupted|authority-removed|peer-removed|hsm-workers-leaving|{_TROUBLE}",
         "ckr": r"CKR_[A-Z_]{2,48}",
         "class": r"transient|permanent|auth",
         "count": _NUMBER,
@@ -74,6 +88,7 @@ _FIELDS: Final = {
         "errno": _NUMBER,
         "error": _KIND,
         "failed": _NUMBER,
+        "from_next_start": r"[a-z]{1,16}(?:\.[a-z_]{1,24})?(?:,[a-z]{1,16}(?:\.[a-z_]{1,24})?){0,15}",
         "inside": _NUMBER,
         "late": _NUMBER,
         "pid": _NUMBER,
@@ -84,7 +99,11 @@ _FIELDS: Final = {
         "window": r"w-\d{1,16}",
     }.items()
 }
+_CODES: Final = frozenset({"code", "outcome"})
+_ENDINGS: Final = frozenset({"authenticated", "cancelled"})
 _PARTS: Final = frozenset({"hsm", "terminal"})
+_COUNTS: Final = frozenset({"lists", *Outcome})
+"""What an import of revocation lists brings besides: how many files ended how."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
 _PLACE: Final = re.compile(r".*/(appliance/[a-z_0-9/]{1,100}\.py):(\d{1,5}) .*")
@@ -112,6 +131,8 @@ def _line(written: dict[str, Any], aliases: frozenset[str]) -> dict[str, object]
         "logger": logger if is_ours else WITHHELD,
         "event": _event(written.get("event"), aliases) if is_ours else WITHHELD,
     }
+    if is_ours and found["event"] != WITHHELD:
+        found |= {name: count for name in sorted(_COUNTS) if type(count := written.get(name)) is int}
     if errors := [_error(one) for one in _texts(written.get("error"))]:
         found["error"] = errors
     places = (place for one in _texts(written.get("at")) if (place := _PLACE.fullmatch(one)))
@@ -141,8 +162,8 @@ def _event(event: object, aliases: frozenset[str]) -> str:
 
 
 def _field(name: str, value: str, aliases: frozenset[str]) -> bool:
-    if name == "code":
-        return value in BY_CODE
+    if name in _CODES:
+        return value in BY_CODE or value in _ENDINGS
     if name in _PARTS:
         return value in aliases
     return name in _FIELDS and _FIELDS[name].fullmatch(value) is not None

@@ -3,6 +3,8 @@
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +22,11 @@ UNIT_FOLDERS: Final = (
     Path("/usr/lib/systemd/system"),
     Path("/lib/systemd/system"),
 )
+DROP_INS: Final = Path("/usr/share/jpki-appliance/drop-ins")
+"""Those that the package brings, to be copied by sites that need them."""
 _HIGHEST_EXPOSURE: Final = 1.5
+"""Of the unit without any drop-in; what the shipped ones cost is measured, because they add up differently."""
+_ROUNDING: Final = 0.05
 _EXPOSURE: Final = re.compile(r"Overall exposure level for \S+: (\d{1,2}\.\d)")
 _ANALYSIS_SECONDS: Final = 30.0
 _MEGABYTE: Final = 1 << 20
@@ -41,20 +47,51 @@ def clock() -> Finding:
     return Finding(Check.CLOCK, Verdict.OK, "synchronised")
 
 
-def sandbox(folders: Sequence[Path] = UNIT_FOLDERS) -> Finding:
-    """Return how exposed the unit is that is installed in one of *folders*, with its drop-ins."""
+def sandbox(folders: Sequence[Path] = UNIT_FOLDERS, drop_ins: Path = DROP_INS) -> Finding:
+    """
+    Return how exposed the unit is that is installed in one of *folders*, with its drop-ins.
+
+    Those there that are called as one in the folder *drop_ins* may cost what that one costs, and no more.
+    """
     installed = next((path for one in folders if (path := one / unit.SERVICE).is_file()), None)
     if installed is None:
         return Finding(Check.SANDBOX, Verdict.NOT_APPLICABLE, f"{unit.SERVICE} is not installed")
+    exposure = _exposure(installed)
+    if exposure is None:
+        return Finding(Check.SANDBOX, Verdict.NOT_APPLICABLE, "systemd-analyze is not there, or does not say")
+    found = {one.name for folder in folders for one in (folder / f"{unit.SERVICE}.d").glob("*.conf")}
+    known = [one for one in sorted(drop_ins.glob("*.conf")) if one.name in found]
+    allowed = _HIGHEST_EXPOSURE + _cost(installed, known)
+    named = "".join(f" {one.name}" for one in known)
+    detail = f"exposure {exposure}, {allowed:.1f} as shipped{f' with{named}' if named else ''}"
+    # Both figures have one decimal place; what stands behind it is no difference.
+    if exposure > allowed + _ROUNDING:
+        return Finding(Check.SANDBOX, Verdict.WARNING, detail, unit.SERVICE, Advice.SANDBOX)
+    return Finding(Check.SANDBOX, Verdict.OK, detail, unit.SERVICE)
+
+
+def _exposure(installed: Path) -> float | None:
     arguments = ("security", "--offline=true", "--no-pager", str(installed))
     said = unit.asked("systemd-analyze", *arguments, seconds=_ANALYSIS_SECONDS)
     exposure = None if said is None else _EXPOSURE.search(said)
-    if exposure is None:
-        return Finding(Check.SANDBOX, Verdict.NOT_APPLICABLE, "systemd-analyze is not there, or does not say")
-    detail = f"exposure {exposure[1]}, {_HIGHEST_EXPOSURE} as shipped"
-    if float(exposure[1]) > _HIGHEST_EXPOSURE:
-        return Finding(Check.SANDBOX, Verdict.WARNING, detail, unit.SERVICE, Advice.SANDBOX)
-    return Finding(Check.SANDBOX, Verdict.OK, detail, unit.SERVICE)
+    return None if exposure is None else float(exposure[1])
+
+
+def _cost(installed: Path, drop_ins: Sequence[Path]) -> float:
+    """Return by how much *drop_ins* raise the exposure of the unit in the file *installed*."""
+    if not drop_ins:
+        return 0.0
+    with tempfile.TemporaryDirectory(prefix="jpki-sandbox-") as name:
+        # Under another name, so that the drop-ins of the real one are not counted.
+        copied = Path(name) / "shipped.service"
+        shutil.copyfile(installed, copied)
+        without = _exposure(copied)
+        folder = Path(f"{copied}.d")
+        folder.mkdir()
+        for one in drop_ins:
+            shutil.copyfile(one, folder / one.name)
+        with_them = _exposure(copied)
+    return 0.0 if without is None or with_them is None else with_them - without
 
 
 def disk(configuration: Configuration) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import aiohttp
 
 from appliance.config import MetricsSettings
 from appliance.doctor.disclosed import WITHHELD
+from appliance.errors import BY_CODE
 from appliance.metrics import Metrics
 
 _SECONDS: Final = 10.0
@@ -19,13 +20,15 @@ _PARTS: Final = frozenset({"hsm", "terminal", "reader"})
 _CLOSED: Final = {
     name: re.compile(pattern)
     for name, pattern in {
-        "certificate": r"(?:authority-\d{1,3}|tls-server|responder-client)",
-        "ckr": r"[A-Z][A-Z_]{2,48}|other|none",
+        "certificate": r"(?:(?:responder-|eligibility-|syslog-)?authority|tls-clients)-\d{1,3}|tls-server|(?:responder|eligibility)-client",
+        "cause": r"crowded|failed|full|late",
+        "ckr": rf"[A-Z][A-Z_]{{2,48}}|other|none|{'|'.join(BY_CODE)}",
         "issuer": r"authority-\d{1,3}",
         "le": r"[0-9.e+-]{1,12}|\+Inf",
         "python": r"\d\.\d{1,2}\.\d{1,3}",
         "sink": r"directory|syslog|signer|store",
         "status": r"[0-9a-fA-FxX]{4}|other",
+        "within_days": r"\d{1,3}",
         "version": r"\d{1,3}(?:\.\d{1,3}){1,3}",
     }.items()
 }

@@ -42,6 +42,11 @@ def properties(unit: str, names: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name in names}
 
 
+def runs() -> bool:
+    """Return whether systemd says that the service runs, comes up or is about to end."""
+    return properties(SERVICE, ("ActiveState",)).get("ActiveState") not in {None, "inactive", "failed"}
+
+
 def sleeps(socket: Path) -> bool:
     """Return whether asking at *socket* would make systemd start the service, which does not run."""
     if str(socket) not in properties(SOCKET, ("Listen",)).get("Listen", "").split():

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from appliance.config import Configuration
@@ -16,7 +16,6 @@ from appliance.trust.certificates import Anchors
 from appliance.trust.revocation import Scope
 
 _DAY: Final = 86_400.0
-_HOUR: Final = 3_600.0
 
 
 def certificates(configuration: Configuration) -> Iterator[Finding]:
@@ -85,11 +84,12 @@ def _of_issuer(name: str, listings: list[Listing], longest_hours: float, bad: Ve
     now = datetime.now(UTC)
     oldest = min(one.this_update for one in listings)
     first = min(one.next_update for one in listings)
-    age = (now - oldest).total_seconds() / _HOUR
+    longest = timedelta(hours=longest_hours)
+    times = [(one.this_update, min(one.next_update, one.this_update + longest)) for one in listings]
     detail = f"{len(listings)} lists, oldest of {oldest:%Y-%m-%d %H:%M} UTC, next update {first:%Y-%m-%d %H:%M} UTC"
-    if first < now or age > longest_hours:
+    if any(until < now for _, until in times):
         return Finding(Check.REVOCATION, bad, detail, name, Advice.LIST_OLD, RevocationStale.code)
-    if age > GETTING_OLD * longest_hours:
+    if any(now - made > GETTING_OLD * (until - made) for made, until in times):
         return Finding(Check.REVOCATION, Verdict.WARNING, detail, name, Advice.LIST_OLD)
     return Finding(Check.REVOCATION, Verdict.OK, detail, name)
 

@@ -148,6 +148,11 @@ class Authentications:
         return checks.permitted(self.policy, desk, reads_fronts=reads_fronts, window=window)
 
     @property
+    def operators(self) -> tuple[str, ...]:
+        """Who may be named for a visual check (`checks.Offered`)."""
+        return tuple(sorted(self.policy.operators))
+
+    @property
     def asks_eligibility(self) -> bool:
         """Whether there is an eligibility service that can be asked."""
         return self.eligibility is not None and self.eligibility.is_configured

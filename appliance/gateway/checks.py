@@ -19,9 +19,8 @@ class FaceCheck(msgspec.Struct, frozen=True, tag_field="method", tag="face"):
 
 
 class VisualCheck(msgspec.Struct, frozen=True, tag_field="method", tag="visual"):
-    """One of the *operators* compares holder and front, for which there are so many *seconds*."""
+    """One of the operators (`Offered.operators`) compares holder and front, for which there are so many *seconds*."""
 
-    operators: tuple[str, ...]
     seconds: float
 
 
@@ -44,6 +43,10 @@ class Offered(Protocol):
         """Return the checks that may be claimed at *desk*."""
 
     @property
+    def operators(self) -> tuple[str, ...]:
+        """Who may be named for a visual check, in order: the same at all desks, and told once for all."""
+
+    @property
     def asks_eligibility(self) -> bool:
         """Whether there is an eligibility service that can be asked."""
 
@@ -59,7 +62,7 @@ def permitted(
     device = policy.face_device(desk)
     face = () if device is None else (FaceCheck(device),)
     sees = reads_fronts and policy.operators
-    visual = (VisualCheck(tuple(sorted(policy.operators)), policy.decision_seconds),) if sees else ()
+    visual = (VisualCheck(policy.decision_seconds),) if sees else ()
     emergency = () if window is None or not policy.emergency_hours else (_emergency(window),)
     return (*face, *visual, _PIN, *emergency)
 

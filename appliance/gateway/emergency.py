@@ -161,7 +161,11 @@ def _require_going_on(request: web.Request) -> None:
 
 
 def _require_desks(request: web.Request, order: Order) -> None:
-    """Raise DeskUnknown where a desk is none: a window for a misspelt one would be missed when it is needed."""
+    """
+    Raise DeskUnknown where a desk is none: a window for a misspelt one would be missed when it is needed.
+
+    Readers of a terminal that has not come since the start may be named, as nobody knows them.
+    """
     if any(request.app[SERVICES].desks.state(desk) is None for desk in order.desks):
         raise DeskUnknown("no reader has one of these names")
 

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from appliance.gateway import http
-from appliance.gateway.checks import Check
+from appliance.gateway.checks import Check, VisualCheck
 from appliance.gateway.condition import Cause, Condition
 from appliance.gateway.desks import DeskState, DeskStatus
 from appliance.gateway.findings import Finding, findings
@@ -40,6 +40,7 @@ class _Desk(msgspec.Struct, frozen=True):
 
 class _Terminals(msgspec.Struct, frozen=True):
     desks: tuple[_Desk, ...]
+    operators: tuple[str, ...]
     eligibility: bool
 
 
@@ -94,8 +95,12 @@ async def _terminals(request: web.Request) -> web.Response:
         for one in services.desks.status()
         if _sees(peer, one)
     )
-    asks = services.offered is not None and services.offered.asks_eligibility
-    return http.json_response(_Terminals(desks, eligibility=asks))
+    offered = services.offered
+    # Once for all desks: there may be a thousand of both.
+    compares = any(isinstance(check, VisualCheck) for one in desks for check in one.checks)
+    operators = offered.operators if offered is not None and compares else ()
+    asks = offered is not None and offered.asks_eligibility
+    return http.json_response(_Terminals(desks, operators, eligibility=asks))
 
 
 async def _jwks(request: web.Request) -> web.Response:

@@ -9,7 +9,6 @@ reader's own name is never one.
 What is a state and no event (is it up, how many) is looked up when Prometheus asks: see `daemon.observed`.
 """
 
-import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
@@ -120,13 +119,13 @@ class Metrics:
         self.hsm_workers = Gauge(
             "jpki_hsm_workers", "Workers by what they are doing.", ["hsm", "state"], registry=here
         )
-        self._canary = Gauge(
+        self.hsm_canary = Gauge(
             "jpki_hsm_canary_timestamp_seconds",
             "When the key last signed a message of the worker's own; 0 before the first.",
             ["hsm", "key"],
             registry=here,
         )
-        self._breaker = Gauge(
+        self.hsm_breaker = Gauge(
             "jpki_hsm_breaker_open", "Whether callers are refused at once.", ["hsm"], registry=here
         )
         self._pin_low = Gauge(
@@ -260,7 +259,7 @@ class Metrics:
         self._queued.labels(alias)
         for key in KeyLabel:
             self._executed.labels(alias, key.value)
-            self._canary.labels(alias, key.value)
+            self.hsm_canary.labels(alias, key.value)
         for ckr, treatment in TABLE.items():
             self._hsm_errors.labels(alias, ckr, treatment.error_class.value)
         for code, error_class in product((*hsm_codes(), OTHER), ErrorClass):
@@ -269,7 +268,7 @@ class Metrics:
             self._recoveries.labels(alias, rung_name(rung), result)
         for state in WorkerState:
             self.hsm_workers.labels(alias, state.value)
-        for gauge in (self.hsm_up, self._breaker, self._pin_low):
+        for gauge in (self.hsm_up, self.hsm_breaker, self._pin_low):
             gauge.labels(alias)
         self._hsms.add(alias)
 
@@ -282,7 +281,7 @@ class Metrics:
         """
         there, connecting = set(hsms), set(terminals)
         for alias in self._hsms - there:
-            for gauge in (self._breaker, self._pin_low):
+            for gauge in (self.hsm_breaker, self._pin_low):
                 gauge.remove(alias)
         for alias in self._terminals - connecting:
             self._terminal_connected.remove(alias)
@@ -321,13 +320,11 @@ class Metrics:
         if state is WorkerState.READY:
             self._pin_low.labels(hsm).set(0)
 
-    def canary(self, hsm: str, key: KeyLabel, seconds: float) -> None:  # noqa: ARG002  # the observer's shape
-        """Note when a key has proved itself."""
-        self._canary.labels(hsm, key.value).set(time.time())
+    def canary(self, hsm: str, key: KeyLabel, seconds: float) -> None:
+        """Ignore: when a key last proved itself is a state of the HSMs that there are now."""
 
     def breaker(self, hsm: str, *, is_open: bool) -> None:
-        """Note whether callers are refused."""
-        self._breaker.labels(hsm).set(is_open)
+        """Ignore: whether callers are refused is one, too."""
 
     def pin_tries_low(self, hsm: str) -> None:
         """Note that a PIN was refused, or that few tries are left."""

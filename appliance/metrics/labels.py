@@ -13,8 +13,7 @@ from appliance.errors import (
     EligibilityNotConfigured,
     EligibilityPartMissing,
     EvidenceInvalid,
-    FrontImageUnreadable,
-    FrontNotGenuine,
+    GatewayBusy,
     HsmError,
     InstitutionError,
     LedgerError,
@@ -61,9 +60,13 @@ def transport_of(desk: str) -> Transport:
 
 def refusals() -> list[str]:
     """Return the codes that an authentication can end with."""
-    ends = (CardError, TerminalError, TrustError, HsmError, LedgerError)
-    others = (EvidenceInvalid, FrontNotGenuine, FrontImageUnreadable)
-    return [code for code, kind in BY_CODE.items() if issubclass(kind, ends) and not issubclass(kind, others)]
+    # Too busy is, within one, whoever makes the images of a front that somebody is to look at.
+    ends = (CardError, TerminalError, TrustError, HsmError, LedgerError, GatewayBusy)
+    return [
+        code
+        for code, kind in BY_CODE.items()
+        if issubclass(kind, ends) and not issubclass(kind, EvidenceInvalid)
+    ]
 
 
 def eligibility_outcomes() -> list[str]:

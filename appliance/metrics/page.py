@@ -5,7 +5,6 @@ Only what cannot be read off them stands here: where the values of a label come 
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import Metric
@@ -19,7 +18,9 @@ _FROM: Final = {
     "hsm": "alias of the HSM: `hsm.alias`, `hsm.standby.alias`",
     "terminal": "alias of the peer whose role is `terminal`",
     "reader": "`reader.alias`",
-    "certificate": "`authority-N` (by their order in `trust.authorities`), `tls-server`, `responder-client`",
+    "certificate": "`authority-N` (by their order in the files of `trust.authorities`), `tls-server`, `tls-clients-N` (by their "
+    "order in `gateway.tls.clients`), `responder-client`, `responder-authority-N`, `eligibility-client`, "
+    "`eligibility-authority-N`, `syslog-authority-N`",
     "issuer": "`authority-N`, as above",
     "sink": "`store`, `signer`, `directory`, `syslog`, and the name of each witness",
     "manufacturer": "what the token says of itself",
@@ -71,7 +72,7 @@ def _families() -> Iterator[Metric]:
     metrics.hsm_info.labels(_EXAMPLE, _EXAMPLE, _EXAMPLE, _EXAMPLE)
     metrics.reader_up.labels(_EXAMPLE)
     metrics.trust.certificate(_EXAMPLE, 0)
-    metrics.trust.lists(_EXAMPLE, datetime.now(UTC))
+    metrics.trust.no_lists(_EXAMPLE)
     for family in metrics.registry.collect():
         if family.name.startswith("jpki_"):
             if not family.samples:

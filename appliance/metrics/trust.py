@@ -24,6 +24,18 @@ class TrustMetrics:
             ["issuer"],
             registry=registry,
         )
+        self._this_update = Gauge(
+            "jpki_crl_this_update_timestamp_seconds",
+            "When the one of the issuer's lists was made that is the first to count no more; 0 where none has been imported.",
+            ["issuer"],
+            registry=registry,
+        )
+        self._counts_until = Gauge(
+            "jpki_crl_counts_until_timestamp_seconds",
+            "Until when that list counts, by its own end or by `revocation.longest_age_hours`; 0 where none has been imported.",
+            ["issuer"],
+            registry=registry,
+        )
         self._checks = Counter(
             "jpki_revocation_checks_total",
             "Checks for revocation.",
@@ -34,18 +46,29 @@ class TrustMetrics:
             for result in REVOCATION_RESULTS:
                 self._checks.labels(method.value, result)
 
+    @property
+    def _of_issuers(self) -> tuple[Gauge, ...]:
+        return self._next_update, self._this_update, self._counts_until
+
     def certificate(self, name: str, not_after: float) -> None:
         """Note when a configured certificate ends."""
         self._not_after.labels(name).set(not_after)
 
-    def lists(self, issuer: str, next_update: datetime | None) -> None:
-        """Note when the first of the lists of *issuer* is due; None where there are none."""
-        self._next_update.labels(issuer).set(0 if next_update is None else next_update.timestamp())
+    def lists(self, issuer: str, *, due: datetime, made: datetime, until: datetime) -> None:
+        """Note when a newer list of *issuer* is *due*, when the first to count no more was *made*, and *until* when it counts."""
+        self._next_update.labels(issuer).set(due.timestamp())
+        self._this_update.labels(issuer).set(made.timestamp())
+        self._counts_until.labels(issuer).set(until.timestamp())
+
+    def no_lists(self, issuer: str) -> None:
+        """Note that there is no list of *issuer*."""
+        for gauge in self._of_issuers:
+            gauge.labels(issuer).set(0)
 
     def forget(self) -> None:
         """Know no certificate and no issuer any more: others may be configured now."""
-        self._not_after.clear()
-        self._next_update.clear()
+        for gauge in (self._not_after, *self._of_issuers):
+            gauge.clear()
 
     def revocation_checked(self, method: Method, result: str) -> None:
         """Count a check: `good`, or a failure's code."""

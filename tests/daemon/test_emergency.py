@@ -120,6 +120,24 @@ def test_a_desk_is_told_that_it_may(clinic: Clinic) -> None:
     assert asked(site, RECEPTION, "POST", "/v1/authentications", NOBODY)[1]["code"] == "emergency_closed"
 
 
+def test_a_terminal_that_has_not_come_since_the_start(clinic: Clinic) -> None:
+    """It is absent, not unknown, and a window may be for its desk: the restart that it misses may have ended the one before."""
+    site = clinic.site
+    for desk, status, code in (
+        ("ward-1.reader-1", 409, "terminal_absent"),
+        ("ward-7.reader-1", 404, "desk_unknown"),
+    ):
+        got, problem = asked(site, RECEPTION, "POST", "/v1/authentications", {"desk": desk, "mode": "pin"})
+        assert (got, problem["code"]) == (status, code)
+    now = datetime.fromisoformat(asked(site, OPERATOR, "GET", PATH)[1]["now"])
+    body = {"reason": "disaster", "until": f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"}
+    status, window = asked(site, OPERATOR, "POST", PATH, {**body, "desks": ["ward-1.reader-1"]})
+    assert (status, window["desks"]) == (201, ["ward-1.reader-1"])
+    assert asked(site, OPERATOR, "DELETE", f"{PATH}/{window['id']}")[0] == 200
+    status, problem = asked(site, OPERATOR, "POST", PATH, {**body, "desks": ["ward-7.reader-1"]})
+    assert (status, problem["code"]) == (404, "desk_unknown")
+
+
 def _scraped(clinic: Clinic) -> list[str]:
     host, _, rest = clinic.daemon.metrics.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=SECONDS)

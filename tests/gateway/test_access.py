@@ -1,5 +1,6 @@
 """Who may do what: the whole table, asked of a gateway that runs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -134,9 +135,10 @@ class _Offered:
     """Offers a visual check everywhere."""
 
     asks_eligibility = False
+    operators = tuple(f"operator-{number:04}" for number in range(1024))
 
     def checks(self, _desk: str) -> tuple[Check, ...]:
-        return (VisualCheck(("operator-1",), 120.0),)
+        return (VisualCheck(120.0),)
 
 
 @pytest.mark.parametrize(("role", "told"), [("operator", True), ("reception", True), ("terminal", False)])
@@ -147,8 +149,13 @@ async def test_who_compares_at_a_desk_is_told_to_whoever_claims_it(
     offered = services([peer(alias="ward-3", role=role)])
     offered.offered = _Offered()
     async with serving(offered, tmp_path) as house, house.session().get("/v1/terminals") as answer:
-        desks = {one["desk"]: one["checks"] for one in (await answer.json())["desks"]}
+        body = await answer.text()
+    known = json.loads(body)
+    desks = {one["desk"]: one["checks"] for one in known["desks"]}
     assert [one["method"] for one in desks["ward-3.left"]] == (["visual"] if told else [])
+    assert known["operators"] == (list(_Offered.operators) if told else [])
+    # Once, however many desks there are: every page asks for this each few seconds.
+    assert body.count("operator-0007") == told
 
 
 async def test_the_role_is_the_one_of_now(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ async def test_another_language_is_no_request(query: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("desk", "reads_fronts", "offered"),
     [
-        ("desk-1", True, (FaceCheck("kiosk-1"), VisualCheck(("a", "b"), 60.0), PinCheck())),
-        ("desk-2", True, (VisualCheck(("a", "b"), 60.0), PinCheck())),
+        ("desk-1", True, (FaceCheck("kiosk-1"), VisualCheck(60.0), PinCheck())),
+        ("desk-2", True, (VisualCheck(60.0), PinCheck())),
         ("desk-2", False, (PinCheck(),)),
         ("ward.left", False, (FaceCheck("kiosk-2"), PinCheck())),
     ],

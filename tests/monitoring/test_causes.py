@@ -128,7 +128,8 @@ async def test_certificates_and_lists_that_end(ward: Ward, watch: Watching) -> N
     await asyncio.to_thread(ward.daemon.reload)
     await watch.fires("JpkiCertificateEnded", certificate="tls-server")
     deliver = ward.deliver_lists_that_end()
-    await watch.holds('jpki_crl_next_update_timestamp_seconds{issuer="authority-3"} > 0', deliver)
+    await watch.holds('jpki_crl_counts_until_timestamp_seconds{issuer="authority-3"} > 0', deliver)
+    await watch.fires("JpkiListsGettingOld", issuer="authority-3")
     await watch.fires("JpkiListsStale", issuer="authority-3")
     with ward.card(**ward.of_the_new_generation):
         await watch.fires("JpkiRevocationUnknown", ward.ask, method="crl")
@@ -136,7 +137,7 @@ async def test_certificates_and_lists_that_end(ward: Ward, watch: Watching) -> N
     ward.certify_server(timedelta(days=365))
     await asyncio.to_thread(ward.daemon.reload)
     ward.deliver_list(timedelta(days=1))
-    await watch.silent("JpkiListsStale", "JpkiCertificateEnds", "JpkiCertificateEnded")
+    await watch.silent("JpkiListsGettingOld", "JpkiListsStale", "JpkiCertificateEnds", "JpkiCertificateEnded")
 
 
 async def test_a_machine_whose_clock_and_disk_fail(ward: Ward, watch: Watching) -> None:

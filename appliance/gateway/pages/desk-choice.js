@@ -13,21 +13,22 @@ const CHECKS = {
 };
 const STATES = { absent: "desk-state-absent", busy: "desk-state-busy", stuck: "desk-state-stuck" };
 
-// Returns the check that is chosen, at which desk, and whether eligibility can be asked. *here* remembers which desk
-// the clerk has chosen: what is done with whose card there depends on it, so that the page never chooses another.
+// Returns the check that is chosen, at which desk, who may compare, and whether eligibility can be asked. *here*
+// remembers which desk the clerk has chosen: what is done with whose card there depends on it, so that the page never chooses another.
 export function choose(place, here) {
   return new Promise((chosen, failed) => {
     let isOpen = true;
     let seen = "";
-    const choice = (desk, check, canAsk) => {
+    const choice = (desk, check, { operators, eligibility }) => {
       isOpen = false;
-      chosen({ desk, check, canAsk });
+      chosen({ desk, check, operators, canAsk: eligibility });
     };
     const look = async () => {
       while (isOpen) {
         const known = await insist(() => ask("GET", "/v1/terminals"), connection, () => isOpen);
         // Only what is said here counts: how long it has been so does not.
-        const now = JSON.stringify(known?.desks.map(({ desk, state, checks }) => [desk, state, checks]));
+        const desks = known?.desks.map(({ desk, state, checks }) => [desk, state, checks]);
+        const now = JSON.stringify([desks, known?.operators]);
         if (isOpen && now !== seen) {
           draw(place, known, here, choice, seen === "");
           seen = now;
@@ -55,7 +56,7 @@ function draw(place, known, here, choice, isFirst) {
   }
   if (desk !== undefined) {
     const name = isAsked ? [] : [make("p", { class: "where", text: "desk-here", values: { desk: desk.desk } })];
-    parts.push(...name, state(desk), checkChoice(desk, (check) => choice(desk.desk, check, known.eligibility)));
+    parts.push(...name, state(desk), checkChoice(desk, (check) => choice(desk.desk, check, known)));
   } else if (here.chosen !== null) {
     parts.push(missing(here.chosen));
   }

@@ -62,9 +62,9 @@ function operatorChoice(operators, here) {
 }
 
 // Returns what was typed, with `printed` as the appliance takes it; null where the clerk goes back, or has gone away.
-export function enter(place, check, here, entries) {
+export function enter(place, operators, here, entries) {
   const known = { era: "showa", ...entries };
-  const operator = operatorChoice(check.operators, here);
+  const operator = operatorChoice(operators, here);
   const eras = Object.entries(ERAS).map(([era, [key]]) => make("option", { value: era, text: key }));
   const era = select("era", "desk-era", eras, known.era);
   const year = field("birth-year", "desk-birth-year", { digits: 4, value: known.year });

@@ -147,12 +147,12 @@ function erase(known) {
 
 // Leads through one visit; returns when the next one may begin.
 async function visit() {
-  const { desk, check, canAsk } = await choose(PLACE, here);
+  const { desk, check, operators, canAsk } = await choose(PLACE, here);
   let entries = null;
   for (let again = true; again; ) {
     let details = null;
     if (check.method === "visual") {
-      details = await enter(PLACE, check, here, entries);
+      details = await enter(PLACE, operators, here, entries);
     } else if (check.method !== "pin") {
       details = await confirm(PLACE, check);
     } else {
