@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.config import Settings, load
@@ -135,6 +135,9 @@ def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
         ('sources = ["crl"]\n', ""), ('when_unavailable = "refuse"', 'when_unavailable = "hope"'),
         ("longest_age_hours = 48.0", "longest_age_hours = 0.0"), ("watch_seconds = 10.0", "watch_seconds = 0.0"),
         ('alias = "desk-1"', 'alias = "desk-1\\n"'),
+        ("20.0\nexchange_seconds = 10.0", "20.0\nexchange_seconds = 0.0004"),
+        ("20.0\nexchange_seconds = 10.0", "20.0\nexchange_seconds = 341.0"),
+        ("card_seconds = 15.0\npin_seconds = 60.0", "card_seconds = 601.0\npin_seconds = 60.0"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(good: str, bad: str, tmp_path: Path) -> None:
@@ -182,6 +185,8 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=200))
+@example(content=b"a = " + b"[" * 20_000)
+@example(content=b"a = " + b"1" * 20_000)
 def test_any_file_is_a_configuration_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

@@ -40,7 +40,8 @@ class HsmSettings(TokenSettings, frozen=True, kw_only=True):
     sign_seconds: Seconds = 5.0
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
     """The most requests that wait for a worker."""
-    canary_seconds: Seconds = 60.0
+    canary_seconds: Annotated[float, msgspec.Meta(gt=0, le=120)] = 60.0
+    """At most so long that console, doctor and alerts, which wait for five minutes, hear of two before they complain."""
     challenges_per_minute: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 600
     """The most a worker signs with the institution key, whoever asks."""
     standby: tuple[StandbySettings, ...] = ()

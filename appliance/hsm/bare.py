@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pkcs11.types import SignMixin
 
-from appliance.errors import ApplianceError, ConfigInvalid, HsmKeyUnsafe, HsmSigningFailed
+from appliance.errors import ApplianceError, ConfigInvalid, HsmSigningFailed
 from appliance.hsm.messages import HEADER_BYTES, Role, TokenSetup, body_length, read_request
 from appliance.hsm.pkcs11.pin import locked_credential
-from appliance.hsm.pkcs11.signing import canary_message, prepared
+from appliance.hsm.pkcs11.signing import SigningKey, canary_message
 from appliance.hsm.pkcs11.token import (
     PublicKey,
     find_private_key,
@@ -28,7 +27,6 @@ from appliance.hsm.pkcs11.token import (
     load_module,
     log_in,
     mapped,
-    mechanism,
     refuse_risky_login,
 )
 from appliance.hsm.worker.hardening import harden
@@ -42,16 +40,14 @@ def signer(setup: TokenSetup) -> Callable[[], object]:
     with locked_credential(Path(setup.pin_file)) as credential:
         token = find_token(load_module(setup.module), setup.token)
         refuse_risky_login(token)
-        with credential.pin() as pin:
-            session = log_in(
-                token, setup.vendor, None if setup.vendor.login.kind == "protected-path" else pin
-            )
+        if setup.vendor.login.kind == "protected-path":
+            session = log_in(token, setup.vendor, None)
+        else:
+            with credential.pin() as pin:
+                session = log_in(token, setup.vendor, pin)
     private = find_private_key(session, setup.vendor, Role.INSTITUTION, key)
-    if not isinstance(private, SignMixin):
-        raise HsmKeyUnsafe("the institution key cannot sign")
-    how = mechanism(setup.vendor, Role.INSTITUTION)
-    message = prepared(canary_message(), how)
-    return lambda: private.sign(message, mechanism=how)
+    sign, _ = SigningKey(setup.vendor, Role.INSTITUTION, private, key).bare(canary_message())
+    return sign
 
 
 def measured(sign: Callable[[], object], seconds: float) -> dict[str, object]:

@@ -9,6 +9,7 @@ and not to the alias, which may be changed.
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -43,10 +44,14 @@ class Marker:
     @classmethod
     def of(cls, hsm: Hsm, state: Path) -> Self:
         """Return the marker of the token of *hsm*."""
-        setup = hsm.setup
-        leading = msgspec.json.encode([setup.module, setup.token, sorted(hsm.environment.items())])
+        return cls.of_token(hsm.setup.module, hsm.setup.token, hsm.environment, state)
+
+    @classmethod
+    def of_token(cls, module: str, token: str, environment: Mapping[str, str], state: Path) -> Self:
+        """Return the marker of the token called *token* that *module* leads to with its *environment*."""
+        leading = msgspec.json.encode([module, token, sorted(environment.items())])
         identity = hashlib.sha256(leading).hexdigest()[:12]
-        name = re.sub(r"[^A-Za-z0-9-]", "_", setup.token)
+        name = re.sub(r"[^A-Za-z0-9-]", "_", token)
         return cls(state / f"pin-rejected-{name}-{identity}.json")
 
     def prepare(self) -> None:

@@ -120,7 +120,8 @@ class Pool:
 
         Workers with the new set-ups are started first. From then on both are there: *taken_over* has callers turn to
         the new keys and terms, and is waited for. Then the old ones finish what they have, go on for as long as a request
-        may take with keys and terms that only they have, and end.
+        may take with keys and terms that only they have, and end. Where *taken_over* fails, nobody knows which keys callers
+        ask for: both stay, until the next set-ups are taken over.
         """
         async with self._reconfiguring:
             new = tuple(map(self._crew, hsms))
@@ -134,8 +135,10 @@ class Pool:
             await asyncio.sleep(self._limits.sign)
             for crew in leaving:
                 await crew.drained()
-            self._dispatch.left(leaving)
-            await _end(leaving)
+            try:
+                self._dispatch.left(leaving)
+            finally:
+                await _end(leaving)
 
     async def sign_challenge(self, challenge: bytes, key: str, terms: Terms | None = None) -> bytes:
         """

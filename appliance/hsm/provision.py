@@ -12,11 +12,13 @@ terminal, so it gets one of ours.
 import os
 import pty
 import secrets
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
 import termios
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,13 +107,21 @@ def _answer_prompts(command: Sequence[str], answers: Sequence[bytes]) -> None:
     os.close(theirs)
     said = b""
     left = list(answers)
+    until = time.monotonic() + _INITIALISE_SECONDS
     with os.fdopen(ours, "r+b", buffering=0) as terminal:
-        while chunk := _read(terminal.fileno()):
+        while select.select([terminal], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not (chunk := _read(terminal.fileno())):
+                break
             said += chunk
             if said.endswith(_PROMPT) and left:
                 terminal.write(left.pop(0) + b"\n")
                 said = b""
-    status = process.wait(_INITIALISE_SECONDS)
+    try:
+        status = process.wait(max(1.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        process.wait()
+        raise HsmModuleUnusable(f"{command[0]} does not end, or waits for another answer") from error
     if status != 0 or left:
         text = said.decode("utf-8", "replace").strip().replace("\r\n", " ")
         raise HsmModuleUnusable(f"{command[0]} ended with status {status}: {text}")

@@ -223,7 +223,7 @@ def load_vendor(named: str, folder: Path | None = None) -> Vendor:
         raise ConfigInvalid(f"{path} is larger than {_LARGEST_FILE} bytes")
     try:
         return msgspec.toml.decode(content, type=Vendor)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # endless digits or brackets make no DecodeError
         raise ConfigInvalid(f"{path}: {error}") from error
 
 

@@ -1,11 +1,16 @@
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.errors import CeremonyPlanInvalid
-from appliance.hsm.ceremony import plan
+from appliance.hsm.ceremony import plan, request
+from appliance.hsm.ceremony.plan import RequestPlan
+from appliance.hsm.ceremony.subject import SubjectPart
 from appliance.hsm.messages import Role
 from appliance.hsm.shipped import shipped
 from tests.ceremony.conftest import FIRST, ROTATION, Place
@@ -45,6 +50,10 @@ def test_the_examples_are_plans() -> None:
         ('id = "20261102"\n', f'id = "20261102"\n{REQUEST}', "has a request"),
         ('["C", "JP"]', '["C", "Japan"]', "two letters"),
         ('["C", "JP"]', '["DC", "JP"]', "subject"),
+        ("Example Clinic institution key 2026", "鍵" * 22, "66 bytes"),
+        ("Example Clinic institution key 2026", "k" * 65, "65 bytes"),
+        ('["C", "JP"]', '["serialNumber", "a_b@c"]', "serialNumber"),
+        ('["C", "JP"]', '["serialNumber", "鍵"]', "serialNumber"),
         ("[installation]", KEY.format(role="token", label="t", id="01") + "[installation]", "at most|length"),
         ('role = "ledger"', 'role = "token"', "each role"),
         (
@@ -60,6 +69,33 @@ def test_a_plan_with_a_mistake_is_refused(old: str, new: str, why: str) -> None:
     assert old in EXAMPLE
     with pytest.raises(CeremonyPlanInvalid, match=why):
         plan.parse(EXAMPLE.replace(old, new).encode("utf-8"))
+
+
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("C", "ST", "L", "O", "OU", "CN", "serialNumber")),
+            st.text(min_size=1, max_size=70),
+        ),
+        max_size=3,
+    )
+)
+@example([("CN", "鍵" * 21), ("serialNumber", "A-1 (2)")])
+def test_every_subject_that_is_planned_can_be_requested(subject: list[tuple[SubjectPart, str]]) -> None:
+    """What a plan lets pass, a request says, and reads back: no key is made for a name that cannot be written."""
+    try:
+        planned = RequestPlan(subject=(("O", "Example"), *subject))
+    except ValueError:
+        return
+    pem = request.make(
+        planned, _key().public_key(), lambda data: _key().sign(data, padding.PKCS1v15(), SHA256())
+    )
+    request.check(pem, planned, _key().public_key())
 
 
 def test_somebody_signs_the_transcript() -> None:
@@ -93,6 +129,8 @@ def test_a_missing_plan_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
+@example(b"a = " + b"[" * 20_000)
+@example(b"a = " + b"1" * 20_000)
 def test_any_bytes_are_a_plan_or_refused(content: bytes) -> None:
     """Nothing but our own refusal comes of a file that is no plan."""
     with pytest.raises(CeremonyPlanInvalid):

@@ -4,12 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from appliance.hsm.ceremony.errand import MakeKeys, Refused
 from appliance.hsm.ceremony.plan import load
 from appliance.hsm.ceremony.run import working_folder
+from appliance.hsm.ceremony.visit import Visit
 from tests.ceremony.conftest import FIRST, OUTPUT, ROTATION, Place
 from tests.shim.rules import Action, Function, Rules
 
@@ -202,6 +207,39 @@ def test_a_module_that_fails_half_way_leaves_nothing(behind_shim: Place, rules: 
     assert behind_shim.objects() == []
     assert not working_folder(behind_shim.folder / OUTPUT).exists()
     assert behind_shim.hold().returncode == 0
+
+
+def test_a_bug_half_way_leaves_nothing(place: Place) -> None:
+    """Where our own code fails after a key was made, the key is destroyed, and the command hears that it is."""
+    program = (
+        "import sys\n"
+        "from appliance.hsm.ceremony import process, request\n"
+        "def fail(*_): raise ValueError\n"
+        "request.make = fail\n"
+        "sys.exit(process.main())"
+    )
+    reviewed = load(place.folder / FIRST)
+    claim = str(place.folder / "claim")
+    errand = MakeKeys(plan=reviewed.content, folder=str(place.folder), claim=claim, discard=None)
+    ended = subprocess.run(
+        (sys.executable, "-c", program),
+        input=msgspec.msgpack.encode(errand),
+        env={"PATH": "/usr/bin:/bin", **reviewed.environment},
+        capture_output=True,
+        check=True,
+    )
+    answer = msgspec.msgpack.decode(ended.stdout, type=Refused)
+    assert (answer.code, answer.left) == ("hsm_unavailable", ())
+    assert "ValueError" in answer.detail
+    assert place.objects() == []
+
+
+def test_a_clock_that_is_set_back_ends_no_ceremony_before_its_beginning() -> None:
+    """How long it took is not told by the clock that people and NTP set."""
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    nothing: Any = None
+    here = Visit(nothing, nothing, nothing, nothing, ahead, time.monotonic() - 2)
+    assert ahead + timedelta(seconds=2) <= here.ended < ahead + timedelta(minutes=1)
 
 
 def test_discarding_destroys_only_what_was_left(after: Place) -> None:

@@ -6,16 +6,23 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
-from appliance.errors import EX_CONFIG, PartMissing
-from appliance.hsm.conformance.profile import as_toml
-from appliance.hsm.conformance.results import Destroyed, Failed, KeyMade, Report
+from appliance import config
+from appliance.errors import EX_CONFIG, HsmPinRejected, PartMissing
+from appliance.hsm.conformance.profile import as_toml, profile
+from appliance.hsm.conformance.results import Destroyed, Failed, Finding, KeyMade, Report
 from appliance.hsm.conformance.runner import Conformance, Target
-from appliance.hsm.vendor import SOFTHSM, load_vendor
+from appliance.hsm.conformance.table import rows
+from appliance.hsm.marker import Marker
+from appliance.hsm.shipped import shipped
+from appliance.hsm.softhsm import MODULE, TOKEN_LABEL, USER_PIN, environment, provision_softhsm
+from appliance.hsm.vendor import SAFE_KEY, SOFTHSM, load_vendor
 from tests.conformance import document, run
 from tests.conformance.modules import LABEL, MODULES, need, softhsm, temporary
+from tests.shim.rules import NUMBERS, Action, Function, Rules, compiled
 
 DOCS = run.ROOT / "docs"
 _HANG = "static unsigned long freeze(void *arguments) { for (;;) pause(); }"
@@ -82,6 +89,95 @@ def test_written_profile_can_be_read(tmp_path: Path) -> None:
 def test_deviation_is_told() -> None:
     """A module that does not say where a key was made is accepted only by a profile that says so aloud."""
     assert "CKA_LOCAL is FALSE for a key made in the token" in load_vendor("nss").deviations
+
+
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("name", ["CKR_PIN_INCORRECT", "CKR_VENDOR_DEFINED"])
+def test_pin_that_is_rejected_is_tried_no_more(tmp_path: Path, name: str, before: int) -> None:
+    """The run ends with the first login that is refused, or that has an answer nobody understands."""
+    provision_softhsm(tmp_path / "token")
+    pin_file = str(tmp_path / "token" / USER_PIN)
+    with Rules(tmp_path / "rules", str(MODULE)) as rules:
+        variables = {**environment(tmp_path / "token"), **rules.environment}
+        target = Target(SOFTHSM, str(compiled(tmp_path)), TOKEN_LABEL, pin_file, variables)
+        rules.set(Function.LOGIN, Action.RETURN, NUMBERS[name], skip=before)
+        with pytest.raises(HsmPinRejected, match="are left in the token" if before else "no other login"):
+            Conformance(target).report(date(2026, 1, 1))
+        assert rules.calls(Function.LOGIN) == before + 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("CKA_SENSITIVE", False), ("CKA_EXTRACTABLE", True)])
+@pytest.mark.parametrize("known", [True, False])
+def test_module_whose_keys_may_leave_it_has_no_profile(name: str, value: bool, known: bool) -> None:  # noqa: FBT001
+    """What no profile may excuse ends in a report that says so, and in no profile."""
+    safe: dict[str, bool | None] = {str(one): wanted for one, wanted in SAFE_KEY.items()}
+    made = KeyMade(
+        omitted=(),
+        attributes={**safe, name: value if known else None},
+        allowed=("CKM_SHA256_RSA_PKCS",),
+        signature="signs",
+        secret_parts=("CKR_ATTRIBUTE_SENSITIVE",),
+        made_extractable="CKR_ATTRIBUTE_READ_ONLY",
+        other_mechanism=None,
+    )
+    findings: dict[str, Finding] = {"key institution": made}
+    assert profile(SOFTHSM, findings, date(2026, 1, 1), "1") is None
+    condemned = Report(
+        vendor="softhsm", tested=date(2026, 1, 1), versions="1", findings=findings, profile=None
+    )
+    said = dict(rows(condemned))["What the profile softens"]
+    assert f"not usable, {name} is {str(value).upper() if known else 'unknown'}" in said
+    usable = msgspec.structs.replace(made, attributes=safe)
+    assert profile(SOFTHSM, {"key institution": usable}, date(2026, 1, 1), "1") is not None
+
+
+def test_report_that_cannot_be_written_is_refused_before_anything_is_probed(tmp_path: Path) -> None:
+    """A folder that cannot be made is a mistake in the command, and is told in a second, not after minutes."""
+    (tmp_path / "file").touch()
+    command = (sys.executable, "-m", "appliance", "hsm", "conformance", "--vendor", "softhsm")
+    ended = subprocess.run(
+        (
+            *command,
+            "--token",
+            LABEL,
+            "--pin-file",
+            str(_pin_file(tmp_path)),
+            "--out",
+            tmp_path / "file/reports",
+        ),
+        cwd=run.ROOT,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SOFTHSM2_CONF": "/nonexistent"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, "[config_invalid]" in ended.stderr) == (EX_CONFIG, True)
+    assert "·" not in ended.stderr
+
+
+def test_marker_of_a_rejected_pin_stops_the_command(tmp_path: Path) -> None:
+    """Where the appliance may not log in, this command does not either."""
+    file = tmp_path / "appliance.toml"
+    file.write_text(shipped("appliance.toml").read_text("utf-8"), "utf-8")
+    configuration = config.load(file)
+    first = configuration.settings.hsm
+    module = first.module or load_vendor(first.vendor).module
+    marker = Marker.of_token(
+        module, first.token, configuration.environment(first), configuration.path(first.state)
+    )
+    marker.prepare()
+    marker.path.touch()
+    ended = subprocess.run(
+        (sys.executable, "-m", "appliance", "hsm", "conformance", "--config", str(file)),
+        cwd=run.ROOT,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == EX_CONFIG
+    assert f"{marker.path} is there" in ended.stderr
+    assert "·" not in ended.stderr
 
 
 def test_nss_needs_arguments(tmp_path: Path) -> None:

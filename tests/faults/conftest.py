@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from appliance.hsm.pool import Pool
 from tests.faults.crowd import Crowd
 from tests.faults.remote import CLIENT, P11KitServer
 from tests.faults.witness import Witness
-from tests.hsm.conftest import Token, no_process_left, provisioned, rules, shim, token
+from tests.hsm.conftest import LOOPS, Token, no_process_left, provisioned, rules, shim, token
 from tests.shim.rules import Rules
 
 __all__ = ["no_process_left", "provisioned", "rules", "shim", "token"]
@@ -30,6 +30,11 @@ RETURN_SECONDS = 5.0
 """How soon after an HSM is back signatures come again."""
 _LOOK_SECONDS = 0.002
 """How often to look: turning without a pause would take the processor from those who are waited for."""
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Have bad days on the daemon's loop."""
+    return {"uvloop": LOOPS["uvloop"]}
 
 
 @pytest.fixture

@@ -46,6 +46,14 @@ def flood() -> None:
         sys.exit()
 
 
+def come_up(*answers: Answer) -> None:
+    """Log in as it should be, and say *answers* at once."""
+    say(0, Loaded())
+    hear()
+    os.write(1, b"".join(frame(Reply(0, answer)) for answer in (LoggedIn(), *answers)))
+    hear()
+
+
 BEFORE: Mapping[str, Callable[[], object]] = {
     "ends": lambda: None,
     "text": lambda: os.write(1, b"Segmentation fault\n"),
@@ -56,8 +64,10 @@ BEFORE: Mapping[str, Callable[[], object]] = {
     "other number": lambda: say(99, Loaded()),
     "other answer": lambda: say(0, Signature(b"signed")),
     "ready at once": lambda: say(0, Ready((0.1, 0.1))),
+    "ready twice": lambda: come_up(Ready((0.1, 0.1)), Ready((0.1, 0.1))),
+    "ready without canaries": lambda: come_up(Ready(())),
 }
-"""What is said to the set-up."""
+"""What is said to the set-up, and after it."""
 
 AFTER: Mapping[str, Callable[[Request], object]] = {
     "ends later": lambda _: sys.exit(),

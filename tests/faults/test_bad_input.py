@@ -209,6 +209,20 @@ async def test_module_that_fails_at_start(
     check_told(await refusal(ruled, tmp_path / "state"), code, name)
 
 
+@pytest.mark.parametrize("name", ["CKR_DEVICE_ERROR", "CKR_SESSION_HANDLE_INVALID"])
+async def test_key_that_cannot_be_read_is_not_called_unsafe(
+    name: str, ruled: Hsm, rules: Rules, tmp_path: Path
+) -> None:
+    """An HSM that fails while a key's attributes are read is one that fails: nobody is told to make a new key."""
+    one = Hsm(ruled.alias, ruled.setup, ruled.environment, workers=1)
+    before = rules.calls(Function.GET_ATTRIBUTE_VALUE)
+    async with Pool([one], state=tmp_path / "state"):
+        reads = rules.calls(Function.GET_ATTRIBUTE_VALUE) - before
+    for skip in (reads - 10, reads - 1):  # each attribute of the last key takes a call for its length, too
+        rules.set(Function.GET_ATTRIBUTE_VALUE, Action.RETURN, NUMBERS[name], skip=skip)
+        check_told(await refusal(one, tmp_path / "state"), "hsm_unavailable", "reading CKA_")
+
+
 async def test_module_that_lies(ruled: Hsm, rules: Rules, tmp_path: Path) -> None:
     """A module whose signatures are wrong never gets as far as ready."""
     rules.set(Function.SIGN, Action.LIE)

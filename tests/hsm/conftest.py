@@ -1,13 +1,15 @@
 """A provisioned SoftHSM token, copied for each test; a module that misbehaves on demand; pools on both."""
 
+import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from msgspec.structs import replace
@@ -21,6 +23,18 @@ from tests.shim.rules import Rules, compiled
 
 ISSUER = "https://appliance.test"
 CHALLENGE_BYTES = 16
+
+
+LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+"""The loop of the daemon, and that of the commands."""
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Have the pool tested on both loops, which differ where a worker goes; everything else on the daemon's."""
+    return LOOPS if item.path.name == "test_pool.py" else {"uvloop": LOOPS["uvloop"]}
 
 
 @dataclass(frozen=True, slots=True)

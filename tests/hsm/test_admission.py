@@ -194,6 +194,7 @@ def test_a_changed_byte_is_refused_or_still_a_token(position: int, byte: int) ->
     assert 0 < claims["exp"] - claims["iat"] <= 300
 
 
+PIN_INSTRUCTIONS = ("21", "24", "25", "26", "27", "28", "29", "2C", "2D")
 VERIFY_NUMBER = "002000820E" + "31" * 14
 
 
@@ -252,6 +253,7 @@ def test_tokens_and_scenarios_are_not_taken_for_one_another() -> None:
         {"mode": "front", "steps": [command("002000800431323334")]},
         {"mode": "pinless", "steps": [command(VERIFY_NUMBER)]},
         {"mode": "front", "steps": [command(VERIFY_NUMBER + "00")]},
+        *({"mode": "pin", "steps": [command(f"00{ins}008004313233")]} for ins in PIN_INSTRUCTIONS),
         {"mode": "front", "steps": [command("00200082000004" + "31" * 4)]},
     ],
 )

@@ -1,4 +1,4 @@
-"""The upper rungs as a state machine: the breaker, the gate before logins, and an HSM that does what it likes."""
+"""What lets a try and a login through, as a state machine: the breaker, the gate, and an HSM that does what it likes."""
 
 import asyncio
 from itertools import pairwise
@@ -65,9 +65,9 @@ def test_demand_shortens_the_pause() -> None:
 
 class Recovery(RuleBasedStateMachine):
     """
-    A keeper with breaker and gate, an HSM that is there, away, or refuses the PIN, callers, restarts, and a person.
+    Breaker and gate, an HSM that is there, away, or refuses the PIN, callers, restarts, and a person.
 
-    The keeper does what `crew` does: it tries when the breaker lets it, logs in through the gate, and tells both.
+    Who tries here asks both and tells both; that a crew and its workers do so is tested on a token, in `test_pool`.
     """
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec.structs import replace as struct_replace
 
 from appliance.errors import (
     HsmBusy,
@@ -29,6 +30,7 @@ from appliance.hsm.health import HsmState, WorkerState
 from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import KeyLabel, fingerprint
 from appliance.hsm.pool import Pool
+from appliance.hsm.vendor import SOFTHSM
 from appliance.trust.jwk import thumbprint
 from tests.hsm.conftest import CHALLENGE_BYTES, Misbehaving, Token, spki
 from tests.hsm.jwt_parts import scenario_input, signing_input
@@ -374,6 +376,96 @@ async def test_rejected_pin_is_final_and_survives_a_restart(token: Token) -> Non
     await later.close()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_pin_rejected_in_a_recovery_is_final(misbehaving: Misbehaving, workers: int) -> None:
+    """A PIN that is refused when workers log in again is tried once, by one of them; then the marker stops everybody."""
+    rules, witness = misbehaving.rules, Witness()
+    hsm = replace(misbehaving.hsm, workers=workers)
+    key = fingerprint(misbehaving.setup.institution_keys[0])
+    async with Pool([hsm], state=misbehaving.state, sign_seconds=3.0, observer=witness) as pool:
+        before = rules.calls(Function.LOGIN)
+        rules.set(Function.LOGIN, Action.RETURN, NUMBERS["CKR_PIN_INCORRECT"])
+        rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"])
+        calls = [pool.sign_challenge(_challenge(), key) for _ in range(workers)]
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, HsmError)
+        # The keeper has looked again, and has left the token alone.
+        await _until(lambda: ("hsm_pin_rejected", ErrorClass.AUTH) in witness.failures)
+        with pytest.raises(HsmPinRejected):
+            await pool.sign_challenge(_challenge(), key)
+        (health,) = pool.health().hsms
+    assert rules.calls(Function.LOGIN) == before + 1
+    assert (health.state, health.marker is not None) == (HsmState.PIN_REJECTED, True)
+    assert ("CKR_PIN_INCORRECT", ErrorClass.AUTH) in witness.failures
+    assert witness.pins_low
+
+
+async def test_worker_that_dies_before_its_turn_to_log_in(token: Token) -> None:
+    """A worker that is gone when the word for its login is due is a failed try, and another one is started."""
+    pool = Pool([token.hsm()], state=token.state)
+    (crew,) = pool._dispatch.crews
+    async with crew._gate.turn():  # somebody else's
+        starting = asyncio.create_task(pool.start())
+        await _until(lambda: bool(crew._gate._lock._waiters))
+        assert crew._starting is not None
+        _, child = crew._starting
+        os.kill(child.pid, signal.SIGKILL)
+        await _until(lambda: child.ended and child._lost is not None)
+    with pytest.raises(HsmUnavailable):
+        await starting
+    await _until(lambda: pool.health().up)
+    await pool.close()
+
+
+async def test_bug_in_a_start_is_a_failed_try(token: Token, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong while a worker is started, whoever waits hears of it, and there is another try."""
+    long = token.hsm(vendor=struct_replace(SOFTHSM, notes=("n" * 2000,) * 40))  # does not fit into a frame
+    pool = Pool([long], state=token.state)
+    for _ in range(2):
+        with pytest.raises(HsmUnavailable, match="ValueError"):
+            await pool.start()
+    await pool.close()
+    assert "hsm worker cannot be started hsm=hsm-1" in caplog.text
+
+
+async def test_bug_of_who_is_told_is_no_end(token: Token) -> None:
+    """An observer that fails once costs one try."""
+
+    class Failing(Witness):
+        told = False
+
+        def worker_changed(self, hsm: str, worker: int, state: WorkerState) -> None:  # noqa: ARG002
+            if state is WorkerState.READY and not self.told:
+                self.told = True
+                raise LookupError(hsm)
+
+    pool = Pool([token.hsm()], state=token.state, observer=Failing())
+    with pytest.raises(HsmUnavailable):
+        await pool.start()
+    await _until(lambda: pool.health().up)
+    await _sign(pool, token)
+    await pool.close()
+
+
+async def test_what_waits_behind_a_failure_is_signed_by_another_worker(misbehaving: Misbehaving) -> None:
+    """A request that reached a worker while it failed for good is not begun, known as such, and goes to the next one."""
+    rules = misbehaving.rules
+    key = fingerprint(misbehaving.setup.institution_keys[0])
+    async with Pool([misbehaving.hsm], state=misbehaving.state) as pool:
+        (line,) = pool._dispatch.crews[0].lines
+        before = rules.calls(Function.SIGN_INIT)
+        rules.set(Function.SIGN_INIT, Action.HANG)
+        first = asyncio.create_task(pool.sign_challenge(_challenge(), key))
+        await _until(lambda: rules.calls(Function.SIGN_INIT) > before)
+        second = asyncio.create_task(pool.sign_challenge(_challenge(), key))
+        await _until(lambda: line.load == 2)
+        rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_HOST_MEMORY"], times=1)
+        rules.lift(Function.SIGN_INIT)
+        with pytest.raises(HsmError):
+            await first
+        assert await second
+
+
 async def test_failure_to_start_is_shared(token: Token, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     """Callers who wait while a start fails share its failure; each does not start a worker of its own."""
     killed = (await pool.status()).pid
@@ -589,6 +681,22 @@ async def test_what_began_by_other_terms_is_signed_by_them(token: Token, tmp_pat
         with pytest.raises(HsmRequestRefused, match="issuer"):
             await pool.sign_token(earlier, key, old)
         await pool.sign_token(later, key, new)
+
+
+async def test_workers_that_nobody_turned_from_stay_for_one_more_rotation(token: Token, pool: Pool) -> None:
+    """Where callers could not turn to new workers, the old ones stay, and end with the next change."""
+
+    async def fail() -> None:
+        raise LookupError
+
+    first = _pids(pool)
+    with pytest.raises(LookupError):
+        await pool.reconfigure([token.hsm()], fail)
+    assert first < _pids(pool)
+    await pool.reconfigure([token.hsm()])
+    assert not first & _pids(pool)
+    assert len(_pids(pool)) == 1
+    await _sign(pool, token)
 
 
 async def test_failed_rotation_changes_nothing(token: Token, pool: Pool) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import stat
@@ -7,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from appliance.errors import EX_CONFIG, ConfigInvalid
-from appliance.hsm import softhsm
+from appliance.errors import EX_CONFIG, ConfigInvalid, HsmModuleUnusable
+from appliance.hsm import provision, softhsm
+from appliance.hsm.messages import Request, TokenSetup, frame
 from appliance.hsm.pool import Pool
 from appliance.hsm.shipped import shipped
-from tests.hsm.conftest import Token
+from appliance.hsm.vendor import SOFTHSM
+from tests.hsm.conftest import Token, spki
 
 COMMAND = (sys.executable, "-I", "-m", "appliance.hsm.provision")
 
@@ -30,6 +34,45 @@ def test_folder_has_all_parts(provisioned: Path) -> None:
     }
     for path in (provisioned, *provisioned.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize("said", ["", "Serial number? "])
+def test_program_that_waits_for_something_else_is_ended(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that falls silent, or asks for what we do not have, is an error of ours after its time."""
+    monkeypatch.setattr(provision, "_INITIALISE_SECONDS", 0.2)
+    with pytest.raises(HsmModuleUnusable, match="waits for another answer"):
+        provision._answer_prompts(("sh", "-c", f"printf '{said}'; exec sleep 600"), [b"1"])
+
+
+@pytest.mark.parametrize("on_curve", [False, True])
+def test_bare_loop_signs_with_either_kind_of_key(on_curve: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """What `hsm bench` compares with makes signatures with an institution key of RSA, and with one on P-384."""
+    folder = tmp_path / "token"
+    softhsm.provision_softhsm(folder, on_curve=on_curve)
+    public = load_pem_public_key((folder / softhsm.INSTITUTION_KEY).read_bytes())
+    assert isinstance(public, ec.EllipticCurvePublicKey if on_curve else rsa.RSAPublicKey)
+    setup = TokenSetup(
+        vendor=SOFTHSM,
+        module=str(softhsm.MODULE),
+        token=softhsm.TOKEN_LABEL,
+        pin_file=str(folder / softhsm.USER_PIN),
+        institution_keys=(spki(public),),
+        token_key=None,
+        challenge_bytes=16,
+        challenges_per_minute=1000,
+        issuer="https://appliance.test",
+        token_lifetime_seconds=300,
+    )
+    ended = subprocess.run(
+        (sys.executable, "-I", "-m", "appliance.hsm.bare"),
+        input=frame(Request(0, setup)) + b"0.05\n",
+        env={"PATH": "/usr/bin:/bin", **softhsm.environment(folder)},
+        capture_output=True,
+        check=False,
+    )
+    ready, measured = map(json.loads, ended.stdout.splitlines())
+    assert (ended.returncode, ready) == (0, {"ready": True})
+    assert measured["latencies"]
 
 
 def test_configuration_names_the_final_folder(provisioned: Path) -> None:

@@ -81,9 +81,11 @@ def test_bad_profile_is_refused(tmp_path: Path, addition: str, named: str) -> No
 
 
 def test_absent_and_oversized_files(tmp_path: Path) -> None:
-    """A file that is not there, or too large to be meant, is a mistake of configuration."""
+    """A file that is not there, or too large or too deep to be meant, is a mistake of configuration."""
     (tmp_path / "large.toml").write_text("#" * (1 << 17))
-    for name in ("absent.toml", "large.toml"):
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 20_000)
+    (tmp_path / "endless.toml").write_text("a = " + "1" * 20_000)
+    for name in ("absent.toml", "large.toml", "deep.toml", "endless.toml"):
         with pytest.raises(ConfigInvalid):
             load_vendor(name, tmp_path)
 

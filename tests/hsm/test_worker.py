@@ -1,10 +1,11 @@
 """The worker as a process: what it leaves to be seen, and how it ends."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from appliance.hsm.messages import (
     NotBegun,
     Ready,
     Refusal,
+    Reply,
     Request,
     Signature,
     SignChallenge,
@@ -256,7 +258,7 @@ async def test_token_is_signed_after_healing(misbehaving: Misbehaving, token: To
 
 
 async def test_failing_for_good_ends_the_worker(misbehaving: Misbehaving) -> None:
-    """What no rung heals is reported with its return value, what waits is given back, and the worker ends."""
+    """What no rung heals is reported with its return value, and the worker ends."""
     key = fingerprint(misbehaving.setup.institution_keys[0])
     async with _worker(dict(misbehaving.environment)) as child:
         assert isinstance(await _brought_up(child, misbehaving.setup), Ready)
@@ -266,6 +268,34 @@ async def test_failing_for_good_ends_the_worker(misbehaving: Misbehaving) -> Non
         assert isinstance(refusal, Refusal)
         assert (refusal.ckr, refusal.usable) == ("CKR_DEVICE_ERROR", False)
         assert Climbed(Rung.REINITIALISE, healed=False) in said
+        assert await child.exited(10)
+
+
+async def test_what_reaches_a_failing_worker_is_given_back(misbehaving: Misbehaving) -> None:
+    """A request that comes while the module fails for good, and one that comes after it, are surely not begun."""
+    key, rules = fingerprint(misbehaving.setup.institution_keys[0]), misbehaving.rules
+    heard: list[Reply] = []
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 - it is another process that counts
+                await asyncio.sleep(0.002)
+
+    async with _worker(dict(misbehaving.environment)) as child:
+        assert isinstance(await _brought_up(child, misbehaving.setup), Ready)
+        child.listen(heard.append, lambda _: None)
+        before = rules.calls(Function.SIGN_INIT)
+        rules.set(Function.SIGN_INIT, Action.HANG)
+        child.tell(Request(1, Canary(key)))
+        await until(lambda: rules.calls(Function.SIGN_INIT) > before)
+        child.tell(Request(2, SignChallenge(bytes(CHALLENGE_BYTES), key)))
+        rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_HOST_MEMORY"])
+        rules.lift(Function.SIGN_INIT)
+        await until(lambda: len(heard) == 2)
+        child.tell(Request(3, SignChallenge(bytes(CHALLENGE_BYTES), key)))
+        await until(lambda: len(heard) == 3)
+        assert isinstance(heard[0].answer, Refusal)
+        assert heard[1:] == [Reply(2, NotBegun()), Reply(3, NotBegun())]
         assert await child.exited(10)
 
 

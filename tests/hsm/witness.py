@@ -17,6 +17,7 @@ class Witness:
     rungs: list[tuple[Rung, bool]] = field(default_factory=list)
     breakers: list[tuple[str, bool]] = field(default_factory=list)
     canaries: Counter[KeyLabel] = field(default_factory=Counter)
+    pins_low: int = 0
 
     def signed(self, hsm: str, key: KeyLabel, queue_seconds: float, execution_seconds: float) -> None:
         """Remember; neither time can be negative."""
@@ -43,5 +44,6 @@ class Witness:
         """Remember."""
         self.breakers.append((hsm, is_open))
 
-    def pin_tries_low(self, hsm: str) -> None:
-        """Ignore."""
+    def pin_tries_low(self, _hsm: str) -> None:
+        """Count."""
+        self.pins_low += 1

@@ -101,6 +101,9 @@ def make_keys(reviewed: Reviewed, errand: MakeKeys) -> Answer:
             return _made(here, earlier)
         except ApplianceError as error:
             return Refused(code=error.code, detail=error.detail, left=_take_away(here))
+        except Exception as error:  # noqa: BLE001 - whatever it is, no key may stay that nobody was told of
+            bug = f"{type(error).__name__} while the keys were made"
+            return Refused(code=HsmUnavailable.code, detail=bug, left=_take_away(here))
 
 
 def find_key(reviewed: Reviewed, errand: FindKey) -> Stated:

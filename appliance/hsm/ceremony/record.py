@@ -18,7 +18,7 @@ from pkcs11.types import Object, Session, Token
 from pkcs11.types import PublicKey as PublicObject
 
 from appliance import __version__
-from appliance.errors import ApplianceError, HsmKeyUnsafe, HsmModuleUnusable, HsmUnavailable
+from appliance.errors import ApplianceError, HsmModuleUnusable, HsmUnavailable
 from appliance.hsm.ceremony.errand import Taken
 from appliance.hsm.ceremony.plan import KeyPlan
 from appliance.hsm.ceremony.transcript import (
@@ -142,7 +142,7 @@ def taken(session: Session, vendor: Vendor, keys: tuple[KeyPlan, ...]) -> tuple[
         + [
             found
             for found in _named(session, [{Attribute.ID: bytes.fromhex(key.id)} for key in keys])
-            if found[Attribute.LABEL] not in {key.label for key in keys}
+            if _attribute(found, Attribute.LABEL) not in {key.label for key in keys}
         ]
     )
 
@@ -179,12 +179,15 @@ def _fingerprint(vendor: Vendor, found: Object) -> str | None:
 def _attribute(found: Object, name: Attribute) -> AttributeValue:
     """Return an attribute for people to read; None where the module does not know or does not show it."""
     try:
-        value = found[name]
+        with mapped(HsmUnavailable, f"reading CKA_{name.name}"):
+            value = found[name]
     # python-pkcs11 raises NotImplementedError for an attribute that it has no reading for.
-    except (exceptions.AttributeTypeInvalid, exceptions.AttributeSensitive, NotImplementedError):
+    except NotImplementedError:
         return None
-    except exceptions.PKCS11Error as error:
-        raise HsmKeyUnsafe(f"reading CKA_{name.name}: {type(error).__name__}") from error
+    except HsmUnavailable as error:
+        if isinstance(error.__cause__, exceptions.AttributeTypeInvalid | exceptions.AttributeSensitive):
+            return None
+        raise
     return tuple(map(_name, value)) if name is Attribute.ALLOWED_MECHANISMS else _shown(value)
 
 

@@ -18,20 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     PrivateFormat,
 )
-from cryptography.x509.oid import NameOID
 
 from appliance.errors import TranscriptInvalid
-from appliance.hsm.ceremony.plan import RequestPlan, SubjectPart
-
-_OIDS: dict[SubjectPart, x509.ObjectIdentifier] = {
-    "C": NameOID.COUNTRY_NAME,
-    "ST": NameOID.STATE_OR_PROVINCE_NAME,
-    "L": NameOID.LOCALITY_NAME,
-    "O": NameOID.ORGANIZATION_NAME,
-    "OU": NameOID.ORGANIZATIONAL_UNIT_NAME,
-    "CN": NameOID.COMMON_NAME,
-    "serialNumber": NameOID.SERIAL_NUMBER,
-}
+from appliance.hsm.ceremony.plan import RequestPlan
+from appliance.hsm.ceremony.subject import distinguished_name
 
 
 class KeyInToken(rsa.RSAPrivateKey):
@@ -82,7 +72,7 @@ class KeyInToken(rsa.RSAPrivateKey):
 
 def make(plan: RequestPlan, public: rsa.RSAPublicKey, sign: Callable[[bytes], bytes]) -> str:
     """Return the request (PEM) that *plan* describes for *public*, signed by *sign*."""
-    builder = x509.CertificateSigningRequestBuilder(subject_name=_name(plan))
+    builder = x509.CertificateSigningRequestBuilder(subject_name=distinguished_name(plan.subject))
     request = builder.sign(KeyInToken(public, sign), SHA256(), rsa_padding=PKCS1v15())
     return request.public_bytes(Encoding.PEM).decode("ascii")
 
@@ -100,9 +90,5 @@ def check(pem: str, plan: RequestPlan, public: rsa.RSAPublicKey) -> None:
         raise TranscriptInvalid("the request's signature is not by the key it is for")
     if not isinstance(key, rsa.RSAPublicKey) or key.public_numbers() != public.public_numbers():
         raise TranscriptInvalid("the request is for another key than the institution key of the transcript")
-    if subject != _name(plan):
+    if subject != distinguished_name(plan.subject):
         raise TranscriptInvalid("the request's subject is not the planned one")
-
-
-def _name(plan: RequestPlan) -> x509.Name:
-    return x509.Name([x509.NameAttribute(_OIDS[part], value) for part, value in plan.subject])

@@ -4,10 +4,11 @@ A visit to the token that a plan names: module loaded, PIN checks made, one sess
 Imported by `process` alone: one visit is all that a process ever makes.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -40,6 +41,8 @@ class Visit:
     token: Token
     session: Session
     began: datetime
+    started: float
+    """When it began, by a clock that nobody sets."""
 
     @property
     def identity(self) -> TokenIdentity:
@@ -50,6 +53,11 @@ class Visit:
     def keys(self) -> tuple[KeyPlan, ...]:
         """The planned keys."""
         return self.reviewed.plan.keys
+
+    @property
+    def ended(self) -> datetime:
+        """When it ends, if it ends now: never before it began, whatever NTP has done to the clock meanwhile."""
+        return self.began + timedelta(seconds=time.monotonic() - self.started)
 
     def signing_key(self, role: Role, pem: bytes) -> SigningKey:
         """Return the key of *role* with the public half *pem*, found in the token, checked, and tried."""
@@ -80,7 +88,7 @@ class Visit:
             "plan": self.reviewed.content.decode("utf-8"),
             "plan_sha256": self.reviewed.sha256,
             "began": _time(self.began),
-            "ended": _time(datetime.now(UTC)),
+            "ended": _time(self.ended),
             "software": record.software(),
             "module": self.module,
             "token": self.identity,
@@ -91,7 +99,7 @@ class Visit:
 @contextmanager
 def visit(reviewed: Reviewed, *, logged_in: bool = True, writable: bool = False) -> Iterator[Visit]:
     """Load the module, find the token and give a session. The PIN is tried once, and not where it is at risk."""
-    began = datetime.now(UTC)
+    began, started = datetime.now(UTC), time.monotonic()
     vendor = reviewed.vendor
     path = reviewed.module
     with locked_credential(reviewed.path(reviewed.plan.token.pin_file)) as credential:
@@ -107,7 +115,7 @@ def visit(reviewed: Reviewed, *, logged_in: bool = True, writable: bool = False)
             with credential.pin() as pin:
                 session = log_in(token, vendor, pin, writable=writable)
     try:
-        yield Visit(reviewed, record.module_identity(path, module), token, session, began)
+        yield Visit(reviewed, record.module_identity(path, module), token, session, began, started)
     finally:
         with mapped(HsmUnavailable, "closing the session"):
             session.close()

@@ -7,10 +7,12 @@ from pkcs11 import Attribute, Mechanism, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import Object, PrivateKey, Session, Token
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, HsmPinRejected
 from appliance.hsm.conformance.results import SIGNS, Order, Phase
+from appliance.hsm.ladder import ErrorClass, Operation, treatment
 from appliance.hsm.messages import Role
 from appliance.hsm.pkcs11.pin import Pin
+from appliance.hsm.pkcs11.return_values import named
 from appliance.hsm.pkcs11.signing import prepared
 from appliance.hsm.pkcs11.token import (
     find_token,
@@ -29,6 +31,10 @@ ROLES = {
     "ledger": Role.LEDGER,
 }
 """The throw-away keys, by the end of their labels. There are two of RSA, for the two ways to sign with it."""
+
+
+class LoginRefused(Exception):
+    """The PIN was rejected, or may have been: no probe logs in any more. No answer to a question of ours."""
 
 
 class Bench:
@@ -60,15 +66,24 @@ class Bench:
         """Label of the key of the order."""
         return f"{self.order.mark}-{self.order.key}"
 
-    def log_in(self, *, writable: bool = False) -> Session:
-        """Return a session, logged in, or raise what the module says."""
-        token = self.token
-        refuse_risky_login(token)
-        self.say(Phase("logging in"))
+    def log_in(self, *, writable: bool = False, again: bool = False) -> Session:
+        """
+        Return a session, logged in; raise LoginRefused for the PIN's sake, or what else the module says.
+
+        *again* is a login with a PIN that was right a moment ago: an answer nobody understands says nothing about the PIN.
+        """
         try:
-            return log_in(token, self.order.vendor, self._pin, writable=writable)
-        finally:
-            self.say(Phase("logged in"))
+            token = self.token
+            refuse_risky_login(token)
+            self.say(Phase("logging in"))
+            try:
+                return log_in(token, self.order.vendor, self._pin, writable=writable)
+            finally:
+                self.say(Phase("logged in"))
+        except ApplianceError as error:
+            if isinstance(error, HsmPinRejected) or (not again and _of_unknown_fate(error)):
+                raise LoginRefused(error.detail) from error
+            raise
 
     def key(self, session: Session) -> PrivateKey:
         """Return the throw-away key of the order; raise LookupError where *session* does not see just one."""
@@ -80,6 +95,14 @@ class Bench:
     def signs(self, private: PrivateKey) -> str:
         """Return "signs", or what the module answers to a signature with *private*."""
         return answer(lambda: sign(private, prepared(MESSAGE, self.mechanism), self.mechanism), SIGNS)
+
+
+def _of_unknown_fate(error: ApplianceError) -> bool:
+    """Return whether the module's answer to a login counts as a rejected PIN."""
+    cause = error.__cause__
+    if not isinstance(cause, PKCS11Error):
+        return False
+    return treatment(named(return_value(cause)), Operation.LOGIN).error_class is ErrorClass.AUTH
 
 
 def objects(session: Session, kind: ObjectClass, label: str) -> list[Object]:

@@ -3,7 +3,8 @@ One conformance probe: `python -I -m appliance.hsm.conformance.probe`, an order 
 
 The process is thrown away after it, whatever the module has done to it. Findings are measured, not taken from the
 profile; what the order's profile says is only how to log in, and what earlier probes have learned. Nothing but keys
-whose label begins with the order's mark is ever made, changed or destroyed. A wrong PIN is never tried.
+whose label begins with the order's mark is ever made, changed or destroyed. A PIN that was rejected once is not tried
+again: such a probe says so, and the runner begins no other.
 """
 
 import os
@@ -20,7 +21,16 @@ from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import PrivateKey
 
 from appliance.errors import ApplianceError
-from appliance.hsm.conformance.bench import MESSAGE, ROLES, Bench, answer, objects, refusal, sign
+from appliance.hsm.conformance.bench import (
+    MESSAGE,
+    ROLES,
+    Bench,
+    LoginRefused,
+    answer,
+    objects,
+    refusal,
+    sign,
+)
 from appliance.hsm.conformance.key import key
 from appliance.hsm.conformance.results import (
     SIGNS,
@@ -96,7 +106,7 @@ def login(bench: Bench) -> Finding:
     except LookupError:
         return LoginScope("not logged in", "not tried", "not tried")
     seen = bench.signs(key_of_second)
-    second_login = answer(bench.log_in, "CKR_OK")
+    second_login = answer(lambda: bench.log_in(again=True), "CKR_OK")
     first.close()
     return LoginScope(seen, second_login, bench.signs(key_of_second))
 
@@ -238,6 +248,8 @@ def main() -> None:
     order = msgspec.json.decode(_line(), type=Order)
     try:
         say(carry_out(order, say))
+    except LoginRefused as error:
+        say(Failed("pin-rejected", str(error)))
     except PKCS11Error as error:
         say(Failed("refused", return_value(error)))
     except ApplianceError as error:

@@ -9,7 +9,16 @@ import msgspec
 from msgspec.structs import replace
 
 from appliance.hsm.conformance.results import SIGNS, Finding, KeyMade, Sessions
-from appliance.hsm.vendor import SAFE_KEY, AttributeName, Attributes, Limits, Signing, Tested, Vendor
+from appliance.hsm.vendor import (
+    NEVER_SOFTENED,
+    SAFE_KEY,
+    AttributeName,
+    Attributes,
+    Limits,
+    Signing,
+    Tested,
+    Vendor,
+)
 
 _ALLOWED = "CKA_ALLOWED_MECHANISMS"
 _OWN_MECHANISM = {
@@ -28,17 +37,13 @@ def learned(vendor: Vendor, made: KeyMade) -> Vendor:
 
 def profile(named: Vendor, findings: Mapping[str, Finding], tested: date, versions: str) -> Vendor | None:
     """
-    Return the profile that follows from *findings*, or None where no institution key signed.
+    Return the profile that follows from *findings*, or None where no institution key signed, or a key is `unsafe`.
 
     From *named* comes only what no probe can tell: how the module is reached and logged in to, how long it may take,
     what its variables are for, notes.
     """
-    keys = {
-        name: found
-        for name, found in findings.items()
-        if isinstance(found, KeyMade) and found.signature == SIGNS
-    }
-    if not {"key institution", "key institution-raw"} & keys.keys():
+    keys = _signing_keys(findings)
+    if not {"key institution", "key institution-raw"} & keys.keys() or unsafe(findings):
         return None
     return replace(
         named,
@@ -47,6 +52,25 @@ def profile(named: Vendor, findings: Mapping[str, Finding], tested: date, versio
         attributes=_attributes(keys),
         limits=_limits(named.limits, findings.get("sessions")),
     )
+
+
+def unsafe(findings: Mapping[str, Finding]) -> tuple[str, ...]:
+    """Return what no profile may excuse of the keys that signed: the attributes, and what the module says of each."""
+    shown = {
+        f"{name} is {'unknown' if value is None else str(value).upper()}"
+        for made in _signing_keys(findings).values()
+        for name, value in made.attributes.items()
+        if name in NEVER_SOFTENED and value is not SAFE_KEY[cast("AttributeName", name)]
+    }
+    return tuple(sorted(shown))
+
+
+def _signing_keys(findings: Mapping[str, Finding]) -> dict[str, KeyMade]:
+    return {
+        name: found
+        for name, found in findings.items()
+        if isinstance(found, KeyMade) and found.signature == SIGNS
+    }
 
 
 def _signing(keys: Mapping[str, KeyMade]) -> Signing:

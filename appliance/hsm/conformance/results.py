@@ -21,7 +21,7 @@ class _Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True
 class Failed(_Finding, frozen=True, tag=True):
     """The probe came to no finding: the module *how*, and in *detail* the return value, signal or deadline."""
 
-    how: Literal["refused", "crashed", "hung", "not-reached"]
+    how: Literal["refused", "crashed", "hung", "not-reached", "pin-rejected"]
     detail: str
 
 

@@ -21,6 +21,7 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
+from appliance.errors import HsmPinRejected
 from appliance.hsm.conformance.profile import learned, profile
 from appliance.hsm.conformance.results import (
     Failed,
@@ -81,15 +82,24 @@ class Conformance:
         self._findings: dict[str, Finding] = {}
 
     def report(self, tested: date, versions: str | None = None) -> Report:
-        """Run all probes, destroy what they made, and return what was found."""
+        """
+        Run all probes, destroy what they made, and return what was found.
+
+        Raises HsmPinRejected as soon as the token refuses the PIN; nothing is tried after that, so keys that were made
+        before are left.
+        """
         reached = not isinstance(self._probe("initialise"), Failed) and not isinstance(
             self._probe("token"), Failed
         )
         if reached:
             try:
                 self._with_keys()
-            finally:
+            except HsmPinRejected:
+                raise  # to destroy anything takes another login
+            except BaseException:
                 self._probe("destroy")
+                raise
+            self._probe("destroy")
         library = self._findings["initialise"]
         said = f"{library.library} {library.version}" if isinstance(library, Initialised) else "unknown"
         return Report(
@@ -133,14 +143,22 @@ class Conformance:
         self._progress(name)
         with Running(order or replace(self._order, probe=name), self._environment) as running:
             found = running.finding(time.monotonic() + self._probe_seconds)
-        self._findings[name] = found
-        return found
+        return self._noted(name, found)
 
     def _rate(self, order: Order, processes: int) -> None:
         name = f"rate {processes}"
         self._progress(name)
         with Started(processes, order, self._environment) as started:
-            self._findings[name] = started.rate(time.monotonic() + self._probe_seconds)
+            found = started.rate(time.monotonic() + self._probe_seconds)
+        self._noted(name, found)
+
+    def _noted(self, name: str, found: Finding) -> Finding:
+        self._findings[name] = found
+        if isinstance(found, Failed) and found.how == "pin-rejected":
+            made = any(isinstance(one, KeyMade) for one in self._findings.values())
+            left = f"; keys whose labels begin with {self._order.mark} are left in the token" if made else ""
+            raise HsmPinRejected(f"probe '{name}': {found.detail}; no other login is tried{left}")
+        return found
 
 
 class Running:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from appliance.hsm.conformance.profile import unsafe
 from appliance.hsm.conformance.results import (
     Destroyed,
     Failed,
@@ -21,10 +22,17 @@ _NOTHING = "-"
 
 def rows(report: Report) -> list[tuple[str, str]]:
     """Return every question with what the module answers."""
-    softened = report.profile.deviations if report.profile else ("no profile follows",)
+    softened = report.profile.deviations if report.profile else (no_profile(report),)
     return [(question, _cell(report, probe, shown)) for question, probe, shown in _QUESTIONS] + [
         ("What the profile softens", "; ".join(softened) or "nothing")
     ]
+
+
+def no_profile(report: Report) -> str:
+    """Return why no profile follows from *report*."""
+    if condemned := unsafe(report.findings):
+        return f"no profile follows: not usable, {', '.join(condemned)}"
+    return "no profile follows: no institution key could sign"
 
 
 def markdown(reports: Sequence[Report]) -> str:

@@ -61,7 +61,14 @@ class Child(asyncio.Protocol):
             except OSError as error:
                 child._transport.abort()
                 raise HsmUnavailable(f"{command[0]} cannot be started: {error.strerror}") from error
-        child._pidfd = os.pidfd_open(child._process.pid)
+        try:
+            child._pidfd = os.pidfd_open(child._process.pid)
+        except OSError:
+            # Nobody would see it end. It has been told nothing yet, so it is in no login.
+            child._process.kill()
+            child._process.wait()
+            child._transport.abort()
+            raise
         child._loop.add_reader(child._pidfd, child._reap)
         return child
 
@@ -87,10 +94,18 @@ class Child(asyncio.Protocol):
         """Exit status of the process, negative for a signal; None while it runs."""
         return self._process.returncode
 
+    @property
+    def unheard(self) -> bool:
+        """Whether it has said what nobody has waited for."""
+        return bool(self._unheard)
+
     def tell(self, request: Request) -> None:
-        """Send *request*."""
+        """Send *request*. One that is gone hears nothing, which its listener learns in a moment."""
         self._number = request.number
-        self._transport.write(frame(request))
+        data = frame(request)
+        # asyncio's closed transport ignores what is written, and that of uvloop raises.
+        if self.alive:
+            self._transport.write(data)
 
     async def hear(self) -> Answer:
         """Return the answer to what was last told, or raise HsmUnavailable: it ended, or is out of step."""
@@ -112,15 +127,17 @@ class Child(asyncio.Protocol):
     def listen(self, on_reply: Callable[[Reply], None], on_loss: Callable[[HsmUnavailable], None]) -> None:
         """Hand every reply to *on_reply* from now on, and to *on_loss*, once, that there will be no more."""
         self._on_reply, self._on_loss = on_reply, on_loss
-        while self._unheard:
-            on_reply(self._unheard.popleft())
+        try:
+            while self._unheard:
+                on_reply(self._unheard.popleft())
+        except HsmUnavailable as error:
+            self._give_up(error)
         if self._lost is not None:
             self._tell_loss(self._lost)
 
     def hang_up(self) -> None:
         """Close our end; a worker ends by itself when it sees that."""
-        self._lose(HsmUnavailable("the worker was hung up on"))
-        self._transport.abort()
+        self._give_up(HsmUnavailable("the worker was hung up on"))
 
     def kill(self) -> None:
         """End the process at once, unless it is logging in."""
@@ -149,8 +166,7 @@ class Child(asyncio.Protocol):
                 del self._buffer[:end]
                 self._heard(reply)
         except HsmUnavailable as error:
-            self._lose(error)
-            self._transport.abort()
+            self._give_up(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing more will come (`asyncio.Protocol`)."""
@@ -164,6 +180,10 @@ class Child(asyncio.Protocol):
             return
         self._unheard.append(reply)
         self._wake()
+
+    def _give_up(self, error: HsmUnavailable) -> None:
+        self._lose(error)
+        self._transport.abort()
 
     def _lose(self, error: HsmUnavailable) -> None:
         if self._lost is None:

@@ -216,6 +216,9 @@ class Crew:
         if job.seen_failing and line in self.lines:
             self._observer.worker_changed(self.hsm.alias, line.worker, WorkerState.READY)
         self._house.answered(self, line, job, answer)
+        if line not in self.lines and not line.load:
+            # The worker has given back what reached it, and ends when it sees that nothing more comes.
+            line.child.hang_up()
 
     def progressed(self, line: Line, job: Job, progress: Progress) -> None:
         """Count a rung, or give the word for a login (`line.Crewman`)."""
@@ -251,13 +254,18 @@ class Crew:
     # --- how workers come -----------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
-        """Start what is missing, whenever it is time to."""
+        """Start what is missing, whenever it is time to; whatever fails, there is a next time."""
         while not self._closed:
             self._wake.clear()
             missing = len(self.lines) < self.hsm.crew_size
             pause = self._breaker.next_try(self._clock()) if missing else math.inf
             if pause <= 0:
-                await self._try()
+                try:
+                    await self._try()
+                except Exception:  # noqa: BLE001 - logged; an HSM without its keeper would never come back
+                    _LOG.exception("hsm worker cannot be started hsm=%s", self.hsm.alias)
+                    self._breaker.failed(self._clock())
+                    self._settled.set()
                 continue
             if not missing:
                 self._settled.set()
@@ -305,13 +313,18 @@ class Crew:
             await self._processes.dismiss(child)
             raise StartFailed(HsmUnavailable("the pool is closed"), "", ErrorClass.TRANSIENT)
         self._starting = (number, child)
-        self._observer.worker_changed(self.hsm.alias, number, WorkerState.STARTING)
         try:
+            self._observer.worker_changed(self.hsm.alias, number, WorkerState.STARTING)
             ready = await bring_up(self.hsm, child, self._gate, self._limits.start, self._slow)
         except StartFailed:
             await self._processes.dismiss(child)
             raise
-        for key, seconds in zip(self.pinned, ready.seconds, strict=False):
+        except Exception as error:
+            _LOG.exception("hsm worker cannot be started hsm=%s", self.hsm.alias)
+            await self._processes.dismiss(child)
+            bug = HsmUnavailable(f"{type(error).__name__} while a worker was started")
+            raise StartFailed(bug, "", ErrorClass.PERMANENT) from error
+        for key, seconds in zip(self.pinned, ready.seconds, strict=True):
             self._canaries.sang(key, seconds)
         line = Line(number, child, self, self._clock)
         self._observer.worker_changed(self.hsm.alias, number, WorkerState.READY)
@@ -360,9 +373,9 @@ class Crew:
 
     def _refused(self, line: Line, job: Job, refusal: Refusal) -> None:
         error = error_of(refusal)
-        if line.login_refused and isinstance(error, HsmPinRejected):
+        if line.login_failed and isinstance(error, HsmPinRejected):
             self._gate.rejected(self.hsm, error)
-        if not job.seen_failing:
+        if not job.seen_failing or refusal.error_class is ErrorClass.AUTH:
             self._note(error, refusal.ckr, refusal.error_class)
         if not refusal.usable and line in self.lines:
             # The worker ends by itself. Nothing more is given to it.
@@ -378,6 +391,7 @@ class Crew:
             return
         self.lines.remove(line)
         self._lost += 1
+        self._settled.set()  # whoever waits for all workers would wait as long as they come and go
         self._observer.worker_changed(self.hsm.alias, line.worker, WorkerState.ABSENT)
         if not self.lines and not self._closed:
             self._down_since = self._clock()

@@ -93,11 +93,11 @@ class Dispatch:
             self._fail(job, HsmUnavailable("the pool is closed"))
 
     def succeed(self, crews: tuple[Crew, ...]) -> tuple[Crew, ...]:
-        """Let *crews* take over; return those that leave."""
-        leaving, self.crews = self.crews, crews
-        self.leaving += leaving
+        """Let *crews* take over; return those that leave, also those that have stayed when this failed before."""
+        self.leaving += self.crews
+        self.crews = crews
         self._pump()
-        return leaving
+        return self.leaving
 
     def left(self, crews: tuple[Crew, ...]) -> None:
         """Forget *crews*: they have left."""
@@ -173,6 +173,10 @@ class Dispatch:
         if line is None:
             return False
         self._waiting.leave(job)
+        if isinstance(job.verb, SignChallenge) and job.verb.challenge in self.unanswered:
+            # It was brought twice, and the other one went first.
+            self._fail(job, HsmRequestRefused("this challenge was given to the HSM before"))
+            return True
         self._give(line, job)
         return True
 
@@ -292,6 +296,8 @@ class Dispatch:
         """Return what a caller hears when *crews* have no worker."""
         if self._closed:
             return HsmUnavailable("the pool is closed")
+        if not crews:
+            return HsmRequestRefused("no HSM holds that key any more")
         cause = crews[0].cause
         if len(crews) == 1 and isinstance(cause, HsmPinRejected):
             return HsmPinRejected(cause.detail)

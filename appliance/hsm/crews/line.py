@@ -22,7 +22,6 @@ from appliance.hsm.messages import (
     LoginNeeded,
     NotBegun,
     Progress,
-    Refusal,
     Reply,
     Request,
     Terms,
@@ -103,8 +102,8 @@ class Line:
         "_sequence",
         "child",
         "climbing",
+        "login_failed",
         "login_over",
-        "login_refused",
         "since",
         "worker",
     )
@@ -120,8 +119,8 @@ class Line:
         """When the worker last showed that it works on its first job."""
         self.climbing = False
         self.login_over: asyncio.Future[None] | None = None
-        self.login_refused = False
-        """Whether the last thing the worker said was that its login had failed."""
+        self.login_failed = False
+        """Whether the worker has not got through the last login for the job in its hands."""
 
     def open(self) -> None:
         """Begin to listen."""
@@ -162,6 +161,7 @@ class Line:
     def log_in(self) -> "asyncio.Future[None]":
         """Give the word for the login the worker asked for; return what is done when it is over."""
         self.login_over = asyncio.get_running_loop().create_future()
+        self.login_failed = False
         self.child.logging_in = True
         self.child.tell(Request(self._jobs[0].number, LogIn()))
         return self.login_over
@@ -169,21 +169,28 @@ class Line:
     def _heard(self, reply: Reply) -> None:
         job = self._job_of(reply)
         answer = reply.answer
-        if job is self._jobs[0]:
+        if first := job is self._jobs[0]:
             self.since = self._clock()
-            # Whatever the worker says of the job in its hands, success or not, its login is over.
-            self.login_refused = self.child.logging_in and isinstance(answer, Refusal)
-            self._end_login()
+            if self.child.logging_in:
+                # Whatever the worker says of the job in its hands, success or not, its login is over.
+                self.child.logging_in = False
+                self.login_failed = not isinstance(answer, LoggedIn)
             if isinstance(answer, Climbing | LoginNeeded | LoggedIn | Climbed):
+                if not self.login_failed:
+                    self._end_login()
                 self.climbing = not isinstance(answer, Climbed)
                 self._crew.progressed(self, job, answer)
                 return
+            # Why a login has failed is in the last answer: the next one's turn comes after it.
+            self._end_login()
             self.climbing = False
         self._jobs.remove(job)
         job.line = None
         if self._jobs:
             self._jobs[0].started = self.since
         self._crew.answered(self, job, answer)
+        if first:
+            self.login_failed = False
 
     def _job_of(self, reply: Reply) -> Job:
         """Return the job that *reply* belongs to, or raise HsmUnavailable: the worker talks nonsense."""

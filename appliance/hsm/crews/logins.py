@@ -47,10 +47,10 @@ class LoginGate:
     async def turn(self) -> AsyncIterator[None]:
         """Wait for one's turn to log in, or raise HsmPinRejected; the turn ends with the block."""
         async with self._lock:
-            self.check()
             pause = self._last + self._distance - self._clock()
             if pause > 0:
                 await asyncio.sleep(pause)
+            self.check()
             self._last = self._clock()
             yield
 

@@ -93,6 +93,10 @@ async def bring_up(
         raise StartFailed(error, "", ErrorClass.TRANSIENT) from error
     if not isinstance(answer, Ready):
         raise TypeError("checked by _expect")
+    if child.unheard or len(answer.seconds) != len(hsm.setup.pinned):
+        # A key that has not signed, or an answer to nothing: no better than any other nonsense.
+        nonsense = HsmUnavailable("a worker's last word while it was started was out of order")
+        raise StartFailed(nonsense, "", ErrorClass.PERMANENT)
     return answer
 
 
@@ -103,10 +107,12 @@ async def _log_in(
         _LOG.error("hsm worker is still logging in hsm=%s pid=%d", hsm.alias, child.pid)
         told_slow(HsmTimeout(f"a worker has been logging in for {seconds:g} s"))
 
+    if not child.alive:
+        raise HsmUnavailable("the worker has ended before its turn to log in")
     slow = asyncio.get_running_loop().call_later(seconds, report)
-    child.logging_in = True
-    child.tell(Request(0, LogIn()))
     try:
+        child.logging_in = True
+        child.tell(Request(0, LogIn()))
         # Whatever it says next, success or not, the login is over.
         answer = await child.hear()
         child.logging_in = False

@@ -24,7 +24,14 @@ from appliance.errors import (
 )
 from appliance.hsm.messages import Role
 from appliance.hsm.pkcs11.signing import SigningKey
-from appliance.hsm.pkcs11.token import SAFE_ATTRIBUTES, PublicKey, mapped, mechanism, refuse_unsafe
+from appliance.hsm.pkcs11.token import (
+    SAFE_ATTRIBUTES,
+    PublicKey,
+    mapped,
+    mechanism,
+    read_back,
+    refuse_unsafe,
+)
 from appliance.hsm.vendor import AttributeName, Vendor
 
 _RSA_BITS = 2048
@@ -143,8 +150,8 @@ def generate_pair(session: Session, vendor: Vendor, new: NewKey) -> tuple[Public
 
 
 def public_key(vendor: Vendor, public: PublicObject) -> PublicKey:
-    """Return the public key that the object *public* holds, or raise HsmKeyUnsafe."""
-    with mapped(HsmKeyUnsafe, "reading a new public key"):
+    """Return the public key that the object *public* holds, or raise HsmKeyUnsafe, or HsmUnavailable."""
+    with read_back("a new public key"):
         kind = public.key_type
         if kind is KeyType.RSA:
             modulus, exponent = public[Attribute.MODULUS], public[Attribute.PUBLIC_EXPONENT]

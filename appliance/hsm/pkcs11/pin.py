@@ -4,9 +4,10 @@ The PIN: read once, in one buffer, handed to one login, and wiped.
 Python cannot promise that no copy is left. What it can do: the bytes are read straight into a buffer of the right
 size (no growing, no str), that same buffer goes to C_Login, and it is overwritten as soon as the login is over.
 
-The credential file is also the lock of the token's login. Everyone who logs in has to open it, so it is where
-processes of one installation meet: while one loads the module and logs in, others wait, because SoftHSM rewrites
-its token file at a login and whoever looks at it meanwhile sees no token.
+The credential file is also the lock of a login. Whoever logs in has to open one, so processes that are given the same
+file meet there: while one loads the module and logs in, others wait, because SoftHSM rewrites its token file at a login
+and whoever looks at it meanwhile sees no token. A service whose file is a copy of systemd's (`LoadCredential`) and a
+command that opens the original do not meet: with SoftHSM, hold no ceremony while the service comes up.
 """
 
 import fcntl

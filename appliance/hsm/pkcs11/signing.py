@@ -8,6 +8,7 @@ and for EC keys the link from the public to the private object is an attribute a
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -47,13 +48,9 @@ class SigningKey:
         RSA gives PKCS#1 v1.5 over SHA-256. ECDSA gives DER (ECDSA-Sig-Value), as `cryptography` does, whatever the
         module returns: over SHA-256 on P-256, over SHA-384 on P-384. Ed25519 gives RFC 8032's 64 bytes.
         """
-        if not isinstance(self.private, SignMixin):
-            raise HsmKeyUnsafe(f"the {self.role} key cannot sign")
-        on_curve = isinstance(self.pinned, ec.EllipticCurvePublicKey)
-        how = mechanism(self.vendor, self.role, on_curve=on_curve)
-        hashed = prepared(message, how, _hash(self.pinned).name)
+        bare, how = self.bare(message)
         with mapped(HsmSigningFailed, f"signing with the {self.role} key"):
-            signature = self.private.sign(hashed, mechanism=how)
+            signature = bare()
         if how is Mechanism.ECDSA and self.vendor.signing.ecdsa_signature == "raw":
             half = len(signature) // 2
             signature = encode_dss_signature(
@@ -61,6 +58,16 @@ class SigningKey:
             )
         self._verify(signature, message)
         return signature
+
+    def bare(self, message: bytes) -> tuple[Callable[[], bytes], Mechanism]:
+        """Return what has the module sign *message*, and nothing else, with the mechanism; raise HsmKeyUnsafe."""
+        private = self.private
+        if not isinstance(private, SignMixin):
+            raise HsmKeyUnsafe(f"the {self.role} key cannot sign")
+        on_curve = isinstance(self.pinned, ec.EllipticCurvePublicKey)
+        how = mechanism(self.vendor, self.role, on_curve=on_curve)
+        hashed = prepared(message, how, _hash(self.pinned).name)
+        return lambda: private.sign(hashed, mechanism=how), how
 
     def canary(self) -> float:
         """Sign and verify a message nobody else chose; return the seconds that took."""

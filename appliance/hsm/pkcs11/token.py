@@ -78,6 +78,21 @@ def mapped(failure: type[HsmError], doing: str) -> Iterator[None]:
         raise failure(f"{doing}: {_told(error)}") from error
 
 
+@contextmanager
+def read_back(what: str) -> Iterator[None]:
+    """
+    Raise HsmKeyUnsafe where a key does not show *what* it has to, HsmUnavailable where reading it failed.
+
+    A broken cable is no reason to make new keys.
+    """
+    doing = f"reading {what}"
+    with mapped(HsmUnavailable, doing):
+        try:
+            yield
+        except (exceptions.AttributeTypeInvalid, exceptions.AttributeSensitive) as error:
+            raise HsmKeyUnsafe(f"{doing}: {return_value(error)}") from error
+
+
 def return_value(error: exceptions.PKCS11Error) -> str:
     """Return the PKCS#11 name of *error*, or its text where python-pkcs11 has no class for the value."""
     kind = type(error)
@@ -232,7 +247,7 @@ def safe_attributes(vendor: Vendor) -> dict[Attribute, bool | None]:
 def attribute_of(key: Object, attribute: Attribute) -> Any:  # noqa: ANN401 - an attribute is of any type
     """Return an *attribute* of *key*, or None where the token does not know it."""
     try:
-        with mapped(HsmKeyUnsafe, f"reading CKA_{attribute.name}"):
+        with read_back(f"CKA_{attribute.name}"):
             return key[attribute]
     except HsmKeyUnsafe as error:
         if isinstance(error.__cause__, exceptions.AttributeTypeInvalid):

@@ -5,12 +5,13 @@ It reads requests on standard input and answers on standard output, or over one 
 the input ends, so it never outlives its daemon, and never on a signal that means the daemon: a terminal's Ctrl-C
 or systemd's SIGTERM to the whole group must not hit it in the middle of a login.
 
-When the module fails, the worker climbs the ladder's lower rungs (`climber`). If none heals, it answers what has
-arrived and ends: the pool starts another.
+When the module fails, the worker climbs the ladder's lower rungs (`climber`). If none heals, it gives back what
+arrives until the daemon hangs up, and ends: the pool starts another.
 """
 
 import sys
 import time
+from contextlib import suppress
 
 from appliance.errors import EX_REFUSED, ApplianceError, HsmRequestRefused, HsmUnavailable
 from appliance.hsm.messages import (
@@ -88,7 +89,8 @@ def _answer_requests(channel: Channel, desk: Desk) -> int:
         except Unanswered as outcome:
             channel.tell(_refusal(outcome.failure, unsigned=outcome.unsigned, usable=outcome.healed))
             if not outcome.healed:
-                channel.decline()
+                with suppress(ChannelEnded, HsmUnavailable):
+                    channel.decline()
                 return outcome.failure.error.exit_status
 
 

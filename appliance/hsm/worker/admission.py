@@ -80,8 +80,8 @@ class ScenarioAdmission:
           1. to 3. are as for a token, with the `typ` of scenarios and a minute at most;
           4. it says all that a scenario says, and nothing else, so that it is no other kind of statement;
           5. terminal, nonce and session are of their form, and there are steps, each a command or the word to have
-             the holder verified. VERIFY comes with data only where that is 照合番号B, for the card's front: a PIN
-             never comes from here.
+             the holder verified. VERIFY comes with data only where that is 照合番号B, for the card's front, and what
+             changes, resets or switches off a PIN does not come at all: a PIN never comes from here.
         """
         claims = _claims(signing_input, SCENARIO_TYPE, self.thumbprint, self.issuer, SCENARIO_SECONDS)
         if claims.keys() != SCENARIO_CLAIMS:
@@ -107,6 +107,8 @@ _SCENARIO_FORMS: Final = {
 }
 _COMMAND: Final = re.compile(r"(?:[0-9A-F]{2}){4,}")
 _VERIFY_WITH_DATA: Final = re.compile(r"..20.{5,}")
+_OF_A_PIN: Final = re.compile(r"..2[14-9CD].*")
+"""VERIFY in BER-TLV, CHANGE REFERENCE DATA, DISABLE and ENABLE VERIFICATION, RESET RETRY COUNTER (ISO/IEC 7816-4 §11.6)."""
 _VERIFY_NUMBER: Final = re.compile(r"..20....0E(?:3[0-9]){14}")
 """VERIFY with 照合番号B, which is printed on the card and opens its front."""
 
@@ -119,7 +121,7 @@ def _is_step(step: object, mode: object) -> bool:
     command = step["command"]
     if step.keys() != {"name", "expect", "command"} or not isinstance(command, str):
         return False
-    if not _COMMAND.fullmatch(command):
+    if not _COMMAND.fullmatch(command) or _OF_A_PIN.fullmatch(command):
         return False
     return not _VERIFY_WITH_DATA.fullmatch(command) or (
         mode in {"front", "visual"} and _VERIFY_NUMBER.fullmatch(command) is not None

@@ -7,6 +7,7 @@ at most.
 
 import os
 import select
+import time
 from collections import deque
 from typing import Self
 
@@ -25,6 +26,8 @@ from appliance.hsm.messages import (
 )
 
 _CHUNK = 1 << 16
+_FAREWELL_SECONDS = 1.0
+"""How long a worker that ends waits for the daemon to hang up."""
 
 
 class ChannelEnded(Exception):
@@ -84,9 +87,19 @@ class Channel:
         self._send(self.number, answer)
 
     def decline(self) -> None:
-        """Answer everything that has arrived with NotBegun."""
-        while self._arrived:
-            self._send(self._arrived.popleft().number, NotBegun())
+        """
+        Answer everything with NotBegun until the daemon hangs up, or raise ChannelEnded.
+
+        What it sent before it heard that this worker ends would otherwise be lost in the socket, and count as begun.
+        """
+        until = time.monotonic() + _FAREWELL_SECONDS
+        while True:
+            while self._arrived:
+                self._send(self._arrived.popleft().number, NotBegun())
+            left = until - time.monotonic()
+            if left <= 0 or not self._poll.poll(left * 1000):
+                return
+            self._read()
 
     def _send(self, number: int, answer: Answer) -> None:
         unsent = memoryview(frame(Reply(number, answer)))
