@@ -271,6 +271,11 @@ class Relay:
         place = None if terminal is None else terminal.places.get(reader)
         return None if place is None else place.shown
 
+    def has_come(self, alias: str) -> bool:
+        """Return whether the terminal called *alias* has introduced itself, so that its readers are known."""
+        terminal = self._terminals.get(alias)
+        return terminal is not None and terminal.hello is not None
+
     def terminals(self) -> tuple[TerminalStatus, ...]:
         """Return how the terminals are that have ever been connected, in the order of their names."""
         return tuple(

@@ -63,7 +63,7 @@ class PoweredUp:
     card: SoftwareCard
     exchanges: int = 0
 
-    async def exchange(self, exchange: Exchange) -> tuple[Response, ...]:
+    async def exchange(self, exchange: Exchange, within: float | None = None) -> tuple[Response, ...]:  # noqa: ARG002 - a card's shape
         """Do the steps."""
         self.exchanges += 1
         if self.exchanges == self.there.held:
