@@ -82,9 +82,10 @@ find monitoring -type f ! -path '*/tests/*' -printf '%P\n' | sort |
     while read -r file; do put "monitoring/$file" "usr/share/jpki-appliance/monitoring/$file"; done
 ln -s /opt/jpki-appliance/share/jpki-appliance/hsm-config "$root/usr/share/jpki-appliance/hsm-config"
 
-mkdir -p "$root/etc/jpki-appliance"
+# Nothing lies in /etc: what a site configures is its own, and dpkg has nothing to ask about it. postinst copies what is missing.
+mkdir -p "$root/usr/share/jpki-appliance/configuration"
 for file in appliance.toml terminal.toml handover.toml; do
-    "$BIN/python" packaging/configuration.py "$file" > "$root/etc/jpki-appliance/$file"
+    "$BIN/python" packaging/configuration.py "$file" > "$root/usr/share/jpki-appliance/configuration/$file"
 done
 
 doc=$root/usr/share/doc/jpki-appliance
@@ -109,7 +110,6 @@ find "$root/usr/share/man" -type f -exec gzip --best --no-name {} +
 
 mkdir "$root/DEBIAN"
 for script in postinst prerm postrm; do install --mode=755 "packaging/debian/$script" "$root/DEBIAN/$script"; done
-(cd "$root" && find etc -type f -printf '/%p\n' | sort) > "$root/DEBIAN/conffiles"
 (cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | sort | tr '\n' '\0' | xargs -0 md5sum) \
     > "$root/DEBIAN/md5sums"
 sed -e "s/@VERSION@/$version/" \

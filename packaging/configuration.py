@@ -1,5 +1,5 @@
 """
-Print a configuration that the Debian package puts into /etc/jpki-appliance: appliance.toml, terminal.toml, handover.toml.
+Print a configuration that the Debian package brings for /etc/jpki-appliance: appliance.toml, terminal.toml, handover.toml.
 
 Each is the annotated example with the places of an installed system. Every change has to find its line: an example that
 has moved on fails the build.

@@ -1,1 +1,1 @@
-"""The operator's guide: every command in it is executed, in CI or on a booted machine."""
+"""The operator's guide: every command in it is executed, on a booted machine and as far as can be in CI."""

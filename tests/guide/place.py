@@ -3,7 +3,7 @@ Where the guide's commands run in CI: its machine in a folder, without root, acc
 
 Of the commands that need those, the ones on which others depend are carried out here in another way: the daemon is
 started, reloaded and ended as systemd would, secrets lie in a folder as credentials do, cards are put on readers of a
-private pcscd. All other commands are typed as they stand, but for folders, ports and accounts.
+private pcscd. All other commands are typed into one shell, as they stand but for folders, ports and accounts.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.reader import inserted, load_card
 from tests.daemon.process import ACCOUNT, SECONDS, UNPRIVILEGED, Daemon, Site, free_port, started
 from tests.guide.blocks import Block, Change, Command, Console
+from tests.guide.shell import Shell
 
 ROOT: Final = Path(__file__).parents[2]
 _ASKED_AGAIN: Final = ("jpki-appliance status", "jpki-appliance doctor", "http://127.0.0.1:")
@@ -51,6 +52,7 @@ class Place:
     known: dict[str, str] = field(default_factory=dict)
     """What names in the guide stand for."""
     daemon: Daemon | None = None
+    _shell: Shell = field(init=False)
     _port: int = field(default_factory=free_port)
     _metrics: int = field(default_factory=free_port)
     _ending: ExitStack = field(default_factory=ExitStack)
@@ -65,6 +67,7 @@ class Place:
             closing.callback(place.stop)
             for name in ("etc", "lib", "run", "srv", "credentials", "haproxy"):
                 (folder / name).mkdir(mode=0o700)
+            place._shell = closing.enter_context(Shell((*UNPRIVILEGED, "bash"), folder, place._environment()))
             for name in ("appliance.toml", "terminal.toml", "handover.toml"):
                 (folder / "etc" / name).write_text(place.here(_patient(_installed(name))), "utf-8")
             yield place
@@ -91,25 +94,13 @@ class Place:
         typed = command.filled(self.known)
         deadline = time.monotonic() + SECONDS
         while True:
-            done = subprocess.run(
-                (*UNPRIVILEGED, "bash", "-euc", typed),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                env=self._environment(),
-                timeout=4 * SECONDS,
-                check=False,
-            )
-            said = done.stdout + done.stderr
-            missing = (
-                command.missing(said, self.known) if done.returncode == 0 else f"status {done.returncode}"
-            )
+            said = self._shell.typed(typed, 4 * SECONDS)
+            missing = command.missing(said.out, self.known) if said.status == 0 else f"status {said.status}"
             if missing is None:
                 self._settle(typed)
                 return
             again = any(part in typed for part in _ASKED_AGAIN) and time.monotonic() < deadline
-            assert again, f"{where}: {typed}\nhas not: {missing}\nbut:\n{said}\n{self._log()}"
+            assert again, f"{where}: {typed}\nhas not: {missing}\nbut:\n{said.out}\n{self._log()}"
             time.sleep(0.2)
 
     def _settle(self, typed: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.guide.blocks import Change, Command, Console, blocks
+from tests.guide.shell import Answer, Shell
 
 PAGE = """# A page
 
@@ -109,3 +110,22 @@ def test_lines_are_deleted_where_they_stand_once() -> None:
     assert Change("", "delete", "", "key = 1\n").applied(FILE) == FILE.replace("\nkey = 1\n", "\n")
     with pytest.raises(ValueError, match="not there"):
         Change("", "delete", "", "key = 7\n").applied(FILE)
+
+
+def test_lines_are_typed_into_one_shell(tmp_path: Path) -> None:
+    """What it prints and how it ends is told line by line; standard input is nobody's, and what is left behind is found."""
+    with Shell(("bash",), tmp_path, {"PATH": "/usr/bin:/bin"}) as shell:
+        assert shell.typed("printf one; cat; printf two >&2", 10) == Answer(0, "onetwo")
+        assert shell.typed("(umask 077; false)", 10).status == 1
+        assert shell.typed("cat > file <<'EOF'\nit's\nEOF", 10) == Answer(0, "")
+        assert shell.typed("cat file", 10).last == "it's"
+        for line in ("umask 077; true", "cd /", "export A=1", "set -u"):
+            with pytest.raises(AssertionError, match="leaves behind"):
+                shell.typed(line, 10)
+        with pytest.raises(AssertionError, match="took longer"):
+            shell.typed("sleep 10", 0.1)
+    with (
+        Shell(("bash",), tmp_path, {"PATH": "/usr/bin:/bin"}) as shell,
+        pytest.raises(AssertionError, match="ended the shell"),
+    ):
+        shell.typed("exit 3", 10)

@@ -74,6 +74,16 @@ def told(block: Block) -> tuple[object, ...]:
             return (booted, *commands)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_line_leaves_anything_in_the_shell(command: str) -> None:
+    """The next line is typed into the same one: a mask for a single file stands in brackets, with what makes the file."""
+    outside, brackets = command, 1
+    while brackets:
+        outside, brackets = re.subn(r"\([^()]*\)", "", outside)
+    lasting = r"(?:^|[;&|{]|\bdo\b)\s*(?:(?:umask|cd|pushd|export|set|shopt|exec|exit|alias|trap|source|\.)\s|\w+=\S*\s*(?:;|$))"
+    assert not re.search(lasting, outside), command
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_both_languages_have_the_same_done(chapter: str) -> None:
     """Whoever reads Japanese types, changes and sees the same, in the same order."""

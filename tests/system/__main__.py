@@ -8,6 +8,7 @@ what is upgraded from.
 """
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,12 @@ from tests.system.machine import MachineError, booted
 from tests.system.report import Outcome, Report, Row
 from tests.system.site import Site
 
+_EXAMPLES = ("etc/jpki-appliance/appliance.toml", "usr/share/jpki-appliance/configuration/appliance.toml")
+"""Where packages have it: a conffile in the earliest ones."""
+
 
 def earlier(package: Path, folder: Path) -> Path:
-    """Return *package* again, as a lower version."""
+    """Return *package* again, as a lower version with another example of a configuration."""
     tree = folder / "tree"
     folder.mkdir(parents=True)
     subprocess.run(("dpkg-deb", "--raw-extract", str(package), str(tree)), check=True)
@@ -32,6 +36,11 @@ def earlier(package: Path, folder: Path) -> Path:
         for line in control.read_text().splitlines()
     ]
     control.write_text("\n".join(lines) + "\n")
+    sums = tree / "DEBIAN" / "md5sums"
+    for example in filter(Path.exists, (tree / name for name in _EXAMPLES)):
+        before = _md5(example)
+        example.write_text("# An earlier example.\n" + example.read_text("utf-8"), "utf-8")
+        sums.write_text(sums.read_text().replace(before, _md5(example)))
     result = folder / "earlier.deb"
     subprocess.run(
         ("dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(result)),
@@ -39,6 +48,10 @@ def earlier(package: Path, folder: Path) -> Path:
         check=True,
     )
     return result
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def check_metrics(report: Report, scraped: str) -> None:

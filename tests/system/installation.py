@@ -30,6 +30,12 @@ def install(report: Report, site: Site, package: Path) -> None:
         said = inside.run("dpkg", "--verify", PROGRAM)
         require(not said.out, said.out)
         row.seen = "no difference"
+    with report.step(
+        "package", "the configuration is the site's: copied, and nothing of it in dpkg's hands"
+    ) as row:
+        inside.shell(f"diff --recursive /usr/share/jpki-appliance/configuration {Path(CONFIGURATION).parent}")
+        require(not conffiles(site), conffiles(site))
+        row.seen = inside.shell(f"ls {Path(CONFIGURATION).parent} | paste -sd' '").last
     with report.step("package", "it brings users and a group, and starts nothing") as row:
         enabled = inside.run("systemctl", "is-enabled", *_UNITS, check=False).out.split()
         require(enabled == ["disabled"] * len(_UNITS), enabled)
@@ -62,7 +68,13 @@ def begin(report: Report, site: Site, package: Path) -> None:
     """An earlier package, with which the appliance is set up."""
     with report.step("package", "the earlier package, with which all begins") as row:
         site.machine.run("dpkg", "--install", bring(site, package))
-        row.seen = f"{site.version}, {package.name}"
+        row.seen = f"{site.version}, {package.name}; conffiles: {len(conffiles(site))}"
+
+
+def conffiles(site: Site) -> list[str]:
+    """Return the configuration files that dpkg takes for its own, or once took for it (obsolete)."""
+    told = site.machine.run("dpkg-query", "-Wf", "${Conffiles}", PROGRAM).out
+    return [line for line in told.splitlines() if line.strip()]
 
 
 def compare_sandboxes(report: Report, site: Site) -> None:
@@ -81,12 +93,13 @@ def upgrade(report: Report, site: Site, package: Path) -> None:
     """A newer package over the one that runs."""
     inside = site.machine
     with report.step(
-        "upgrade", "a newer package over the running one: same ledger, same configuration"
+        "upgrade", "a newer package over the running one: same ledger, same configuration, and no question"
     ) as row:
         before, version = site.ledger_size(), site.version
         configuration, pid = inside.run("sha256sum", CONFIGURATION).out, site.main_pid
-        # Whoever has changed the configuration keeps it; the new one lies beside it.
-        inside.run("dpkg", "--force-confold", "--install", bring(site, package))
+        # Site and example have changed since, and nobody is there to be asked.
+        inside.run("dpkg", "--install", bring(site, package))
+        require(all(one.endswith(" obsolete") for one in conffiles(site)), conffiles(site))
         inside.wait(
             "serving again", f"curl -sf --max-time 5 --unix-socket {SOCKET} http://localhost/readyz", 90
         )

@@ -8,6 +8,7 @@ by entering its namespaces, so that nothing has to listen there. All of it needs
 import fcntl
 import hashlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,8 @@ PACKAGES = (
     *("libpcsclite1", "pcscd", "vsmartcard-vpcd", "softhsm2"),
     *("polkitd", "libpam-systemd"),
 )
+FETCHED = ("postgresql", "haproxy")
+"""What a step installs: there is no network inside, so it lies in apt's own cache, with all that it needs."""
 _PROGRAMS = {
     "debootstrap": "debootstrap",
     "systemd-nspawn": "systemd-container",
@@ -77,12 +80,8 @@ class Machine:
     ) -> Said:
         """Run *command* inside, as root or as *user* (with the groups it has), *entering* on its standard input."""
         become = () if user is None else ("runuser", "--user", user, "--")
-        inside = (
-            *("nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--"),
-            *("env", "--ignore-environment", f"PATH={_PATH}", "LC_ALL=C.UTF-8", "HOME=/tmp", *become),
-        )
         done = subprocess.run(
-            (*inside, *command),
+            self.inside("/tmp", *become, *command),  # noqa: S108  # in a machine of its own
             input=entering or "",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -95,9 +94,41 @@ class Machine:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
         return Said(done.returncode, done.stdout)
 
+    def inside(self, home: str, *command: str) -> tuple[str, ...]:
+        """Return what runs *command* inside, as root."""
+        return (
+            *("nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--"),
+            *("env", "--ignore-environment", f"PATH={_PATH}", "LC_ALL=C.UTF-8", f"HOME={home}", *command),
+        )
+
     def shell(self, script: str, *, user: str | None = None, check: bool = True) -> Said:
         """Run a piece of shell inside."""
         return self.run("sh", "-euc", script, user=user, check=check)
+
+    def asked(self, script: str, question: str, answer: str) -> Said:
+        """Run a piece of shell inside, at a terminal; type *answer* when the *question* stands there."""
+        command = ("script", "--quiet", "--return", "--command", script, "/dev/null")
+        with subprocess.Popen(
+            self.inside("/root", *command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            end, shown = time.monotonic() + _COMMAND_SECONDS, b""
+            while question.encode() not in shown:
+                ready, _, _ = select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))
+                part = os.read(process.stdout.fileno(), 65536) if ready else b""
+                if not part:
+                    process.kill()
+                    raise AssertionError(
+                        f"{script} does not ask {question}:\n{shown.decode(errors='replace')}"
+                    )
+                shown += part
+            out, _ = process.communicate(f"{answer}\n".encode(), _COMMAND_SECONDS)
+        return Said(process.returncode, (shown + out).decode(errors="replace"))
 
     def outside(self, path: str) -> Path:
         """Return where *path* of the inside is, seen from outside."""
@@ -138,6 +169,8 @@ def booted(folder: Path) -> Iterator[Machine]:
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(("cp", "--archive", "--reflink=auto", str(_base()), str(root)), check=True)
     (root / HOME.lstrip("/")).mkdir(mode=0o700)
+    # As Debian's installer leaves it; debootstrap does not write one.
+    (root / "etc" / "hosts").write_text("127.0.0.1\tlocalhost\n", "ascii")
     name = f"jpki-{os.getpid()}"
     boot = (
         f"exec systemd-nspawn --quiet --directory={root} --boot --register=no --keep-unit --private-network"
@@ -173,7 +206,7 @@ def cached(name: str) -> Iterator[Path]:
 
 def _base() -> Path:
     """Return the root file system that copies are made of; make it if this is the first time."""
-    recipe = hashlib.sha256(" ".join((RELEASE, *PACKAGES)).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(" ".join((RELEASE, *PACKAGES, *FETCHED)).encode()).hexdigest()[:12]
     with cached(f"{RELEASE}-{recipe}") as root:
         if not root.exists():
             unfinished = root.with_suffix(".unfinished")
@@ -187,6 +220,10 @@ def _base() -> Path:
                 stdout=subprocess.DEVNULL,
                 check=True,
             )
+            for command in (("update",), ("install", "--yes", "--download-only", *FETCHED)):
+                subprocess.run(
+                    ("chroot", str(unfinished), "apt-get", *command), stdout=subprocess.DEVNULL, check=True
+                )
             unfinished.rename(root)
     return root
 

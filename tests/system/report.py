@@ -20,9 +20,9 @@ _HEAD = """# System test: what was tried, and what was seen
 
 Written by `make system-test`, which needs root: it installs the package in a Debian that boots with systemd in a container,
 and tries what systemd has to hold, first as a site that comes from an earlier package, then by the operator's guide, command
-by command, but for its chapter on nodes, which `tests/guide` walks alone. It is not part of `make test`, which has to run as
-anybody and within 15 minutes on two processors. What of it needs no booted machine is there: `tests/packaging` has systemd
-itself judge the units, their exposure, drop-ins and accounts.
+by command in one shell. It is not part of `make test`, which has to run as anybody and within 15 minutes on two processors.
+What of it needs no booted machine is there: `tests/packaging` has systemd itself judge the units, their exposure, drop-ins
+and accounts, and `tests/guide` goes through the guide with what is in systemd's place.
 "not here" is what this container cannot show; the row says why.
 """
 

@@ -20,7 +20,10 @@ _WATCHDOG_SECONDS = 9
 
 def set_up(report: Report, site: Site) -> None:
     """Keys, certificates, cards."""
-    with report.step("setting up", "make keys as the service's user, encrypt PIN and pseudonym key") as row:
+    with report.step(
+        "setting up",
+        "make keys as the service's user, encrypt the PIN, typed and not shown, and the pseudonym key",
+    ) as row:
         site.make_keys()
         row.seen = site.machine.shell("ls -1 /etc/credstore.encrypted | paste -sd' '").last
     with report.step(

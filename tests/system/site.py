@@ -94,12 +94,19 @@ class Site:
     # --- setting up -----------------------------------------------------------------------------------------------
 
     def make_keys(self) -> str:
-        """Make the token as the appliance's user, and encrypt the PIN for the service; return what was said."""
+        """Make the token as the appliance's user, and encrypt the PIN, which is typed, for the service; return what was shown."""
         folder = f"{STATE}/softhsm"
-        said = self.machine.run(PROGRAM, "hsm", "provision-softhsm", folder, user=PROGRAM)
+        self.machine.run(PROGRAM, "hsm", "provision-softhsm", folder, user=PROGRAM)
+        pin = self.machine.outside(f"{folder}/user.pin").read_text("ascii").strip()
+        said = self.machine.asked(
+            "systemd-ask-password -n |"
+            " systemd-creds encrypt --name=hsm-pin - /etc/credstore.encrypted/jpki-appliance.hsm-pin",
+            "Password:",
+            pin,
+        )
+        if said.status or pin in said.out:
+            raise AssertionError(said.out.replace(pin, "(PIN)"))
         self.machine.shell(
-            f"tr -d '\\n' < {folder}/user.pin |"
-            " systemd-creds encrypt --name=hsm-pin - /etc/credstore.encrypted/jpki-appliance.hsm-pin\n"
             "head -c 32 /dev/urandom |"
             " systemd-creds encrypt --name=pseudonym-key - /etc/credstore.encrypted/jpki-appliance.pseudonym-key\n"
             f"mkdir -p {HOME}/kept && mv {folder}/user.pin {folder}/so.pin {HOME}/kept/"
