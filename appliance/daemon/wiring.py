@@ -172,7 +172,7 @@ async def remembering(
         finally:
             keeping.cancel()
             await asyncio.wait((keeping,))
-            await keeper.turn()
+            await keeper.end()
         if not keeping.cancelled():
             # It ended by itself: a bug, which must not pass unheard.
             keeping.result()

@@ -129,7 +129,22 @@ class Keeper:
                 await self._sign()
             await self._bring()
         except ApplianceError as error:
-            self.copies.failed("signer" if not isinstance(error, LedgerError) else "store", error)
+            self._failed(error)
+
+    async def end(self) -> None:
+        """Take the last turn, and wait for each place for copies as long as it may take; `run` has ended before."""
+        await self.turn()
+        try:
+            if (copying := self._copying) is not None:
+                self._copying = None
+                await copying
+            if self._is_fresh and self._kept is not None:
+                await self._copy(self._kept)
+        except ApplianceError as error:
+            self._failed(error)
+
+    def _failed(self, error: ApplianceError) -> None:
+        self.copies.failed("store" if isinstance(error, LedgerError) else "signer", error)
 
     async def checkpoint(self) -> bytes:
         """Sign and keep a checkpoint over all that is durable, copy it, and return the note; or raise."""

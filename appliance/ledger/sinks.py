@@ -5,7 +5,6 @@ import errno
 import os
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -84,12 +83,23 @@ def newest_in(folder: Path, origin: str) -> Path | None:
 
 
 def _keep(note: bytes, path: Path) -> None:
-    """Put *note* of another log in *path*, unless a newer one is there: with its node both of us may do so."""
+    """
+    Put *note* of another log in *path*, unless a newer one is there: with its node both of us may do so.
+
+    What is damaged takes nothing's place: the other node is to compare its log with the last that can be read.
+    """
     kept = _read(path)
-    with suppress(LedgerProofInvalid):
-        if kept is not None and checkpoint.told(kept).size > checkpoint.told(note).size:
-            return
+    if kept is not None and _size(kept) >= _size(note):
+        return
     _put(path, note)
+
+
+def _size(note: bytes) -> int:
+    """Return how many entries *note* is over; -1 where it is damaged."""
+    try:
+        return checkpoint.told(note).size
+    except LedgerProofInvalid:
+        return -1
 
 
 def _put(path: Path, content: bytes) -> None:

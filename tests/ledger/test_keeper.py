@@ -382,6 +382,18 @@ async def test_the_copy_of_another_log_is_not_replaced_by_an_older_one(
         assert aside.read_bytes() == notes["node-2", expected]
 
 
+async def test_a_damaged_note_takes_no_good_ones_place(tmp_path: Path, key: MemoryKey) -> None:
+    """What a cut-off share has left of another node's note is not put in the place of one that can be read."""
+    text = Checkpoint("node-2", 1, bytes(32)).to_text()
+    signature = key.verifier("node-2").signature(key.private.sign(text.encode()))
+    good = Note(text, (signature,)).to_bytes()
+    aside = tmp_path / f"checkpoint-of-{sha256(b'node-2').hexdigest()[:16]}"
+    aside.write_bytes(good)
+    (tmp_path / "checkpoint").write_bytes(good[: len(text) // 2])
+    await Directory(tmp_path, lambda: NOW).publish(b"node-1\n0\n")
+    assert aside.read_bytes() == good
+
+
 @pytest.mark.parametrize("content", [b"", b"node-1\n", b"\xff"])
 async def test_a_damaged_copy_is_named(store: Store, key: MemoryKey, tmp_path: Path, content: bytes) -> None:
     """What is no checkpoint in the folder for them stops the start, and the message says which file it is."""
@@ -455,6 +467,22 @@ async def test_a_slow_place_keeps_no_checkpoint_waiting(store: Store, key: Memor
         await keeper.turn()
         assert place.copied == [1, 3]
         assert not keeper.copies.is_behind
+
+
+async def test_the_last_checkpoint_leaves_before_the_end(store: Store, key: MemoryKey) -> None:
+    """A place that is slower than two checkpoints lie apart is waited for, and then gets the newest."""
+    place = SlowPlace()
+    async with kept(store, key, sinks=[place], seconds=0.01) as keeper:
+        await keeper.recorder.reserve(RESERVED)
+        await keeper.turn()
+        await keeper.recorder.reserve(RESERVED)
+        ending = asyncio.create_task(keeper.end())
+        while keeper.newest is None or keeper.newest.size < 2:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        assert place.copied == []
+        place.let.set()
+        await ending
+        assert place.copied == [1, 2]
 
 
 @dataclass(slots=True)

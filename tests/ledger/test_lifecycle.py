@@ -3,6 +3,8 @@
 import asyncio
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,14 @@ from appliance.errors import (
     LedgerProofInvalid,
     LedgerUnusable,
 )
-from appliance.ledger import audit, backup, export, retention
+from appliance.ledger import audit, backup, export, retention, sqlite, tables
 from appliance.ledger.entries import Continued, Entry, Pruned, decode, encode
 from appliance.ledger.keeper import Keeper
 from appliance.ledger.log import Log
 from appliance.ledger.merkle import root_from_inclusion
 from appliance.ledger.proof import InclusionProof, prove
 from appliance.ledger.recorder import Recorder
-from appliance.ledger.sqlite import SqliteStore
+from appliance.ledger.sqlite import SqliteLog, SqliteStore
 from appliance.ledger.store import Store, fetching, stored_entries
 from appliance.ledger.tiles import ENTRIES, Tile
 from tests.ledger.conftest import ORIGIN, MemoryKey, NewStore
@@ -324,6 +326,38 @@ async def test_a_log_is_pruned_beside_its_writer(new_store: NewStore, key: Memor
         kept = await pruning
     assert kept in {599, 600}
     assert verified(new_store(), key).pruned == kept
+
+
+async def test_who_appends_beside_a_long_prune_gets_a_turn(
+    tmp_path: Path, key: MemoryKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece is slow, as on a slow disk, and all together take longer than anybody waits for the file's lock."""
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(tables, "_PRUNED_AT_ONCE", 1)
+    store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN)
+    async with Log(store, seconds=20) as log:
+        keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), monotonic=lambda: 0.0)
+        await keeper.start()
+        for _ in range(60):
+            await log.append(encode(Pruned(time=1, before=0)))
+        await keeper.checkpoint()
+        commit, ours = SqliteLog.commit, threading.get_ident()
+        writer = log._thread.ident  # who writes the log
+        assert writer is not None
+
+        def slowly(log: SqliteLog) -> None:
+            if threading.get_ident() not in {ours, writer}:
+                time.sleep(0.015)
+            commit(log)
+
+        monkeypatch.setattr(SqliteLog, "commit", slowly)
+        pruning = asyncio.ensure_future(asyncio.to_thread(retention.prune, store, 2))
+        appended = 0
+        while not pruning.done():
+            await log.append(encode(Pruned(time=2, before=0)))
+            appended += 1
+        assert await pruning >= 59
+    assert appended > 10
 
 
 async def test_the_mark_of_pruning_never_goes_back(new_store: NewStore, key: MemoryKey) -> None:
