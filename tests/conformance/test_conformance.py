@@ -200,14 +200,13 @@ def test_module_that_does_not_survive(tmp_path: Path, code: str, found: Failed, 
     assert _initialise(_module(tmp_path, code), tmp_path, seconds) == found
 
 
-def test_wrong_pin_is_tried_once() -> None:
-    """After a refused PIN no other probe tries to log in: the token itself tells that one was refused."""
+def test_wrong_pin_ends_the_probes() -> None:
+    """SoftHSM refuses the first login, of a key's probe, and no report comes of it."""
     with temporary() as folder, softhsm(folder) as started:
         started.pin_file.write_text("00000000")
         target = Target(SOFTHSM, SOFTHSM.module, LABEL, str(started.pin_file), started.environment)
-        findings = Conformance(target).report(date(2026, 1, 1)).findings
-    assert findings["key institution"] == Failed("refused", "CKR_PIN_INCORRECT")
-    assert "CKF_USER_PIN_COUNT_LOW" in str(findings["key token"])
+        with pytest.raises(HsmPinRejected, match="'key institution'.*no other login is tried"):
+            Conformance(target).report(date(2026, 1, 1))
 
 
 def test_missing_package_is_named() -> None:
