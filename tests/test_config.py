@@ -136,6 +136,8 @@ def test_a_misspelt_key_is_refused(section: str, tmp_path: Path) -> None:
         ("longest_age_hours = 48.0", "longest_age_hours = 0.0"), ("watch_seconds = 10.0", "watch_seconds = 0.0"),
         ('alias = "desk-1"', 'alias = "desk-1\\n"'),
         ("20.0\nexchange_seconds = 10.0", "20.0\nexchange_seconds = 0.0004"),
+        ("exchange_seconds = 10.0\npin_seconds = 60.0", "exchange_seconds = 10.0\npin_seconds = 1.5"),
+        ("card_seconds = 15.0\npin_seconds = 60.0", "card_seconds = 15.0\npin_seconds = 1.5"),
         ("20.0\nexchange_seconds = 10.0", "20.0\nexchange_seconds = 341.0"),
         ("card_seconds = 15.0\npin_seconds = 60.0", "card_seconds = 601.0\npin_seconds = 60.0"),
     ],

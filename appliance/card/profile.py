@@ -163,7 +163,7 @@ class Profile(_Table, frozen=True):
         """Return the profile in *text*; raise ProfileInvalid or ProfileUnsafe, naming the value."""
         try:
             profile = msgspec.toml.decode(text, type=cls, dec_hook=_decode_octets)
-        except (ValueError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             # What Python's own parser makes of endless digits or brackets does not become a DecodeError.
             raise ProfileInvalid(str(error)) from error
         profile.require_safe()

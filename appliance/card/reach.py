@@ -1,8 +1,9 @@
 """
-What a profile may not lead to, whoever wrote it: the My Number, another application's keys, reading or changing a card.
+What a profile may not lead to, whoever wrote it: the My Number, the key for signatures (署名用) and its PIN, another
+application's keys, reading or changing a card.
 
 Both ends ask: the appliance when it loads a profile, and a terminal before it lets the first command through. Card
-facts 1.1 and 1.5 to 1.7 name the applications, files and instructions.
+facts 1.1 to 1.3 and 1.5 to 1.7 name the applications, files and instructions.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,9 @@ TEXT_APPLICATION: Final = bytes.fromhex("D3921000310001010408")
 """AID of 券面事項入力補助AP, which holds the My Number as text. Nothing of ours ever selects it."""
 RESIDENT_APPLICATION: Final = bytes.fromhex("D3921000310001010401")
 """AID of 住基AP, the resident register's. Nothing of ours ever selects it."""
+
+SIGNING_FILES: Final = frozenset(bytes.fromhex(name) for name in ("0001", "001A", "001B"))
+"""EFs of the JPKI application for signatures (署名用): certificate, key, PIN. Only the holder's own will uses them."""
 
 _PRINTED: Final = bytes.fromhex("D392100031")
 """With what the AIDs begin of all applications with printed and register data, which prove no holder."""
@@ -67,7 +71,10 @@ _SHORT_FILE: Final = 0x1F
 def require_in_reach(profile: "Profile") -> None:
     """Raise ProfileUnsafe where *profile* names an application, a file or an instruction that is never used."""
     _require_applications(profile)
-    surface = profile.surface
+    files, surface = profile.files, profile.surface
+    for name in files.__struct_fields__:
+        if getattr(files, name) in SIGNING_FILES:
+            raise ProfileUnsafe(f"files.{name}: this belongs to the key for signatures, which is never used")
     for name in ("front", "certificate", "verification_number", "key"):
         if getattr(surface, name) in {MY_NUMBER_FILE, MY_NUMBER_CREDENTIAL}:
             raise ProfileUnsafe(
@@ -91,13 +98,16 @@ def require_in_reach(profile: "Profile") -> None:
 
 
 def _require_applications(profile: "Profile") -> None:
+    aid = profile.surface.aid
     # A card takes a leading part of an AID for whichever application it likes.
     for closed in (TEXT_APPLICATION, RESIDENT_APPLICATION):
-        aid = profile.surface.aid
         if aid.startswith(closed) or closed.startswith(aid):
             raise ProfileUnsafe(
                 "surface.aid: this is, or may be taken for, an application with the My Number, which must never be read"
             )
+    if not aid.startswith(_PRINTED):
+        # What is printed would be tried there as if it were a PIN.
+        raise ProfileUnsafe("surface.aid: this is no application with what is printed on a card")
     if profile.application.aid.startswith(_PRINTED):
         raise ProfileUnsafe("application.aid: this is where the My Number is kept, which must never be read")
 

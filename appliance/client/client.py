@@ -189,7 +189,10 @@ class Client:
                 else:
                     watching.result()
             finally:
-                await _ended(comparing, watching)
+                # Not waited for: whoever takes long to clear a screen would hold up the cancelling.
+                for task in (comparing, watching):
+                    task.cancel()
+                    task.add_done_callback(_looked_at)
 
     async def _awaited(self, job: Job, request_id: str, deadline: Deadline) -> None:
         """Return once nothing is to be decided in *job* any more; raise as `_look`."""
@@ -269,6 +272,11 @@ async def _ended(*tasks: asyncio.Future[Any]) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=_LETTING_GO_SECONDS)
     for task in tasks:
-        if task.done() and not task.cancelled():
-            # Looked at, so that nobody complains of an error that nobody has heard of.
-            task.exception()
+        if task.done():
+            _looked_at(task)
+
+
+def _looked_at(task: asyncio.Future[Any]) -> None:
+    """Look at the error of *task*, so that nobody complains of one that nobody has heard of."""
+    if not task.cancelled():
+        task.exception()

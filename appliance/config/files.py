@@ -41,6 +41,6 @@ def decoded(path: Path, kind: type[T]) -> T:
     content = read_bounded(path)
     try:
         return msgspec.toml.decode(content, type=kind)
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         # What Python's own parser makes of endless digits or brackets does not become a DecodeError.
         raise ConfigInvalid(f"{path}: {error}") from error

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from appliance.config.section import Alias, Name, Seconds, Section
+from appliance.config.section import Alias, Name, PinSeconds, Seconds, Section
 
 LONGEST_SCENARIO: Final = 400.0
 LONGEST_WAIT: Final = 600.0
@@ -23,7 +23,7 @@ class ReaderSettings(Section, frozen=True, kw_only=True):
     """What the reader is called in requests and results; never the raw name."""
     card_seconds: Seconds = 15.0
     exchange_seconds: Seconds = 10.0
-    pin_seconds: Seconds = 60.0
+    pin_seconds: PinSeconds = 60.0
     """What the holder gets for entering the PIN."""
     pin_pad: bool = True
     """Whether the reader's own keys are used where it has some."""
@@ -41,7 +41,7 @@ class RemoteSettings(Section, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[float, msgspec.Meta(ge=1, le=300)] = 20.0
     exchange_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=LONGEST_SCENARIO)] = 10.0
     card_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=LONGEST_WAIT)] = 15.0
-    pin_seconds: Seconds = 60.0
+    pin_seconds: PinSeconds = 60.0
     sign_scenarios: bool = True
     """Whether a terminal that insists on signed scenarios gets them; each costs a signature of the token key."""
 

@@ -19,6 +19,13 @@ def hsms(configuration: Configuration) -> tuple[Hsm, ...]:
     chains = load_chains(configuration)
     token_key = load_token_key(configuration)
     ledger_key = ledger_place.verifier_key(configuration).key
+    # What one key signs in two roles could be taken for the other.
+    if spki(ledger_key) == spki(token_key):
+        raise ConfigInvalid("ledger.key is the key of hsm.token_key: each signs with one of its own")
+    for chain in chains:
+        for name, key in (("hsm.token_key", token_key), ("ledger.key", ledger_key)):
+            if spki(chain.public_key) == spki(key):
+                raise ConfigInvalid(f"{name} is the institution's key: each signs with one of its own")
     found = tuple(
         Hsm(
             alias=one.alias,

@@ -19,6 +19,7 @@ leaves nothing behind. What fails later is the authentication's own, in its memb
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -69,6 +70,8 @@ LONGEST_WAIT: Final = 30
 """Seconds for which an answer may be waited for."""
 _START_SECONDS: Final = 1.0
 """How long a desk may take to say whether it begins."""
+_WITHDRAWN_SECONDS: Final = 60.0
+"""For which a withdrawn key is known at least, however soon results are forgotten: a request may be on its way so long."""
 _WAIT: Final = re.compile(r"[0-9]{1,2}")
 _PREFER: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(?P<seconds>[0-9]{1,9})\s*(?:$|[,;])", re.IGNORECASE)
 """`wait` among the preferences (RFC 7240 §4.3)."""
@@ -124,10 +127,13 @@ class Authentications:
     heartbeat_seconds: float = events.HEARTBEAT_SECONDS
     repeats: Repeats[Job] = field(default_factory=Repeats)
     withdrawn: Withdrawn = field(init=False)
+    clock: Callable[[], float] = time.monotonic
     _orders_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def __post_init__(self) -> None:
-        self.withdrawn = Withdrawn(self.jobs.keep_seconds, time.monotonic, self.jobs.kept)
+        self.withdrawn = Withdrawn(
+            max(self.jobs.keep_seconds, _WITHDRAWN_SECONDS), self.clock, self.jobs.kept
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served."""

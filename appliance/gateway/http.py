@@ -224,6 +224,7 @@ def _require_own_page(request: web.Request) -> None:
 
 
 async def _close(app: web.Application) -> None:
+    app[_LINES].close()
     app[SERVICES].close()
 
 

@@ -40,7 +40,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # 2: how far copies of checkpoints have left; no time spent on compressing large batches.
     ("ALTER TABLE logs ADD COLUMN copied BIGINT NOT NULL DEFAULT 0", "{uncompressed}"),
-    # 3: the closed log that a log goes on from.
+    # 3: the closed log that a log goes on from. No release had a table of logs before this column: there are none that
+    # went on from one and do not say so here.
     ("ALTER TABLE logs ADD COLUMN continues TEXT",),
 )
 VERSION_TABLE: Final = "CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER NOT NULL)"

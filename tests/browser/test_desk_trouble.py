@@ -362,13 +362,15 @@ class Desks:
 
     def __init__(self, *names: str) -> None:
         self.names = names
+        self.absent: set[str] = set()
 
     def __call__(self, route: Route) -> None:
         """Answer with the list."""
         answer = route.fetch()
         told = answer.json()
         own = next(one for one in told["desks"] if one["desk"] == DESK)
-        told["desks"] = [{**own, "desk": name} for name in self.names]
+        states = {name: "absent" if name in self.absent else own["state"] for name in self.names}
+        told["desks"] = [{**own, "desk": name, "state": state} for name, state in states.items()]
         route.fulfill(response=answer, json=told)
 
 
@@ -396,6 +398,29 @@ def test_the_page_never_changes_the_clerks_desk(opened: Open) -> None:
         window.page.locator("button.main").click()
     assert json.loads(asked.value.post_data or "")["desk"] == OTHER
     assert desk.ended() == "desk_unknown"
+
+
+@pytest.mark.parametrize("others", [(), (OTHER,)])
+def test_a_desk_whose_reader_is_away_offers_no_check(others: tuple[str, ...], opened: Open) -> None:
+    """It is in the list all the same: nobody confirms a comparison, or types what is printed, for nothing."""
+    window = opened(RECEPTION)
+    desks = Desks(DESK, *others)
+    desks.absent = {DESK}
+    window.page.route("**/v1/terminals", desks)
+    desk = DeskPage(window)
+    window.go("/desk")
+    if others:
+        window.page.locator(f"input[data-focus='{DESK}']").check()
+    methods = window.page.locator("[data-method]")
+    expect(window.page.locator(".note")).to_have_text("The card reader of this desk is not connected.")
+    expect(methods).to_have_count(0)
+    require_accessible(window.page)
+    desks.absent = set()
+    expect(methods.first).to_be_visible()
+    desks.absent = {DESK}
+    expect(methods).to_have_count(0)
+    desks.absent = set()
+    assert "face" in desk.methods()
 
 
 def test_a_desk_is_not_taken_because_the_others_are_gone(opened: Open) -> None:

@@ -47,6 +47,18 @@ async def authenticate(
         )
 
 
+PRINTED = Printed(date(1980, 2, 17), 2031, "1234")
+
+
+async def _to_be_compared(request: web.Request) -> web.Response:
+    """Answer as an authentication that awaits a decision for ever."""
+    if request.path.endswith("/front"):
+        front = {"birth": "1980-02-17", "sex": "1", "expires": "2031-02-17"}
+        return web.json_response({**front, **dict.fromkeys(("photo_png", "name_png", "address_png"), "")})
+    waiting = job("running", stage="awaiting-decision")
+    return web.json_response(waiting, status=201 if request.method == "POST" else 200)
+
+
 @contextlib.asynccontextmanager
 async def _answering(
     place: Path, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -218,23 +230,51 @@ async def test_a_comparison_ends_with_the_time(place: Path) -> None:
         finally:
             ended.set()
 
-    check = VisualCheck("operator-1", Printed(date(1980, 2, 17), 2031, "1234"), compare)
-    waiting = job("running", stage="awaiting-decision")
-    front = {"birth": "1980-02-17", "sex": "1", "expires": "2031-02-17"}
-    images = dict.fromkeys(("photo_png", "name_png", "address_png"), "")
-
-    async def answer(request: web.Request) -> web.Response:
-        if request.path.endswith("/front"):
-            return web.json_response({**front, **images})
-        return web.json_response(waiting, status=201 if request.method == "POST" else 200)
-
+    check = VisualCheck("operator-1", PRINTED, compare)
     async with (
-        _answering(place, answer),
+        _answering(place, _to_be_compared),
         Client(Socket(place), audience="a", keys=jwks(KEY), clock=lambda: NOW) as client,
     ):
         with pytest.raises(ApplianceLate):
             await client.authenticate("desk-1", "pinless", check, seconds=0.5)
         assert ended.is_set()
+
+
+@pytest.mark.parametrize("by", ["cancelling", "time"])
+async def test_a_comparison_that_is_slow_to_end_holds_no_desk(place: Path, by: str) -> None:
+    """The authentication is cancelled at once, while a window is still being closed; its late error is nobody's."""
+    comparing, closed, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def compare(_front: Front) -> bool:
+        comparing.set()
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            # Ends only after the desk is free, or else never.
+            await cancelled.wait()
+            closed.set()
+            raise RuntimeError("the window is gone")
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "DELETE":
+            cancelled.set()
+        return await _to_be_compared(request)
+
+    check = VisualCheck("operator-1", PRINTED, compare)
+    async with (
+        _answering(place, answer),
+        Client(Socket(place), audience="a", keys=jwks(KEY), clock=lambda: NOW) as client,
+    ):
+        seconds = 0.5 if by == "time" else 60.0
+        asking = asyncio.create_task(client.authenticate("desk-1", "pinless", check, seconds=seconds))
+        await comparing.wait()
+        if by == "cancelling":
+            asking.cancel()
+        async with asyncio.timeout(4):  # less than the five seconds that anything is waited for
+            await cancelled.wait()
+            with pytest.raises(ApplianceLate if by == "time" else asyncio.CancelledError):
+                await asking
+            await closed.wait()
 
 
 @pytest.mark.parametrize("after", ["POST", "GET"])

@@ -205,7 +205,7 @@ def test_wrong_pin_ends_the_probes() -> None:
     with temporary() as folder, softhsm(folder) as started:
         started.pin_file.write_text("00000000")
         target = Target(SOFTHSM, SOFTHSM.module, LABEL, str(started.pin_file), started.environment)
-        with pytest.raises(HsmPinRejected, match="'key institution'.*no other login is tried"):
+        with pytest.raises(HsmPinRejected, match=r"'key institution'.*no other login is tried"):
             Conformance(target).report(date(2026, 1, 1))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -285,7 +285,13 @@ def card(data: CardData, *faults: Fault) -> FaultyCard:
 
 @asynccontextmanager
 async def open_reception(
-    folder: Path, hierarchy: Hierarchy, data: CardData, now: datetime, jobs: Jobs | None = None
+    folder: Path,
+    hierarchy: Hierarchy,
+    data: CardData,
+    now: datetime,
+    jobs: Jobs | None = None,
+    *,
+    elapsed: Callable[[], float] = monotonic,
 ) -> AsyncIterator[Reception]:
     """Give a gateway whose sockets and ledger are in *folder*, with a card at desk-1 and another at desk-2."""
     gates = Gates()
@@ -312,7 +318,12 @@ async def open_reception(
         emergency = Emergency(EmergencyLedger(keeper.recorder, clock), clock, HOURS, frozenset(OPERATORS))
         parts.push_async_callback(emergency.end)
         authentications = Authentications(
-            jobs, authenticator.authenticate, policy=POLICY, fronts=readings, emergency=emergency
+            jobs,
+            authenticator.authenticate,
+            policy=POLICY,
+            fronts=readings,
+            emergency=emergency,
+            clock=elapsed,
         )
         parts.callback(readings.rendering.close)
         me = getpass.getuser()

@@ -381,6 +381,24 @@ async def test_a_key_that_could_begin_nothing_begins_nothing_later(reception: Re
         assert (answer.status, (await answer.json())["code"]) == (409, "authentication_cancelled")
 
 
+async def test_a_withdrawn_key_is_known_longer_than_a_request_may_take(
+    hierarchy: Hierarchy, data: CardData, now: datetime
+) -> None:
+    """Also where results are forgotten at once: a body may come 10 s after its head, and the head may have waited."""
+    seconds = 0.0
+    with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
+        jobs = Jobs(at_once=1, keep_seconds=1)
+        async with open_reception(
+            Path(folder), hierarchy, data, now, jobs, elapsed=lambda: seconds
+        ) as reception:
+            assert await _withdraw(reception.mine, "visit-4711") == (204, None)
+            seconds = 59.0
+            key = {"Idempotency-Key": "visit-4711"}
+            async with reception.mine.post(PATH, json=PINLESS, headers=key) as answer:
+                assert (answer.status, (await answer.json())["code"]) == (409, "authentication_cancelled")
+            assert reception.desks.places["desk-1"].works == []
+
+
 async def test_nobody_withdraws_somebody_elses_key(reception: Reception) -> None:
     """Neither what it has begun nor what it is going to."""
     reception.gates.close("waiting-for-card")

@@ -48,6 +48,37 @@ def test_strangers_cannot_fill_the_log(lines: pytest.LogCaptureFixture) -> None:
     assert len(lines.messages) == STRANGERS + 3
 
 
+@pytest.mark.parametrize("by", ["a peer", "a load balancer", "the end"])
+def test_what_was_left_out_is_told_although_no_stranger_comes_again(
+    by: str, lines: pytest.LogCaptureFixture
+) -> None:
+    """Once, by whatever comes next; also where the appliance ends before."""
+    now = 0.0
+    log = RequestLog(lambda: now)
+    for _ in range(STRANGERS + 5):
+        answered(log)
+    now = 60.0
+    for _ in range(2):
+        if by == "a peer":
+            answered(log, peer="reception-1")
+        elif by == "a load balancer":
+            log.opened("/healthz", 200)
+        else:
+            log.close()
+    assert [line for line in lines.messages if "left out" in line] == [
+        "requests of strangers left out count=5"
+    ]
+
+
+async def test_what_was_left_out_is_told_at_the_end(tmp_path: Path, lines: pytest.LogCaptureFixture) -> None:
+    """A gateway that ends within the minute tells it as well."""
+    async with serving(services([]), tmp_path) as house, house.session() as session:
+        for _ in range(STRANGERS + 1):
+            async with session.get("/v1/terminals") as answer:
+                assert answer.status == 403
+    assert lines.messages[-1] == "requests of strangers left out count=1"
+
+
 async def test_who_is_nobody_here_is_in_the_log(tmp_path: Path, lines: pytest.LogCaptureFixture) -> None:
     """An account that was forgotten in the configuration, and a page of somebody else's, are found by their number."""
     async with serving(services([]), tmp_path) as house, house.session().get("/v1/terminals") as answer:

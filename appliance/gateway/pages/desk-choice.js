@@ -56,7 +56,9 @@ function draw(place, known, here, choice, isFirst) {
   }
   if (desk !== undefined) {
     const name = isAsked ? [] : [make("p", { class: "where", text: "desk-here", values: { desk: desk.desk } })];
-    parts.push(...name, state(desk), checkChoice(desk, (check) => choice(desk.desk, check, known)));
+    // Nothing can begin at a reader that is away, so that nobody confirms or types anything for it.
+    const checks = desk.state === "absent" ? [] : [checkChoice(desk, (check) => choice(desk.desk, check, known))];
+    parts.push(...name, state(desk), ...checks);
   } else if (here.chosen !== null) {
     parts.push(missing(here.chosen));
   }
