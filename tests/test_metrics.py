@@ -117,6 +117,7 @@ def test_what_is_configured_no_longer_is_not_told_of_any_more(metrics: Metrics) 
     """An HSM, a terminal or a certificate that was taken out of the configuration does not stay down for ever."""
     metrics.configured(("hsm-1", "hsm-2"), ("ward-1", "ward-2"))
     metrics.hsm_up.labels("hsm-2").set(0)
+    metrics.hsm_canary.labels("hsm-2", "institution").set(1.0)
     metrics.pin_tries_low("hsm-2")
     metrics.terminal("ward-2", is_connected=True)
     metrics.trust.certificate("responder-client", 1.0)
@@ -126,6 +127,7 @@ def test_what_is_configured_no_longer_is_not_told_of_any_more(metrics: Metrics) 
         ("jpki_hsm_up", {"hsm": "hsm-2"}),
         ("jpki_hsm_workers", {"hsm": "hsm-2", "state": "ready"}),
         ("jpki_hsm_breaker_open", {"hsm": "hsm-2"}),
+        ("jpki_hsm_canary_timestamp_seconds", {"hsm": "hsm-2", "key": "institution"}),
         ("jpki_hsm_pin_tries_low", {"hsm": "hsm-2"}),
         ("jpki_terminal_connected", {"terminal": "ward-2"}),
         ("jpki_certificate_not_after_timestamp_seconds", {"certificate": "responder-client"}),

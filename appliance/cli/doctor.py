@@ -93,7 +93,8 @@ def document_of(finding: Finding) -> dict[str, object]:
 @click.option(
     "--profile",
     "called",
-    help="Of the card: a packaged profile, or a file. [default: that of the configuration; jpki-reference where there is none]",
+    help="Of the card: a packaged profile, or a file. "
+    "[default: that of the configuration; jpki-reference where there is none that this account may read]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--language", "spoken", type=Choice(Language), help="Of the advice. [default: the locale's]")
@@ -116,7 +117,7 @@ def reader(  # noqa: PLR0913 - one parameter for each option
     exit status is 0 if all is well or nothing worse than a warning was found, 1 otherwise.
     """
     spoken = spoken or language.spoken()
-    examination = ReaderExamination(_profile(context, called), part, wait=wait)
+    examination = ReaderExamination(_profile(context, called, spoken), part, wait=wait)
     found = asyncio.run(_follow(examination, _keep_quiet if as_json else lambda each: _tell(each, spoken)))
     failed = any(each.verdict is ReaderVerdict.FAILED for each in found)
     if as_json:
@@ -125,16 +126,29 @@ def reader(  # noqa: PLR0913 - one parameter for each option
     context.exit(1 if failed else 0)
 
 
-def _profile(context: click.Context, called: str | None) -> Profile:
-    """Return the profile that was *called* for, or that of the configuration; a machine may have none of its own."""
+def _profile(context: click.Context, called: str | None, spoken: Language) -> Profile:
+    """
+    Return the profile that was *called* for, or that of the configuration.
+
+    A machine may have none of its own, and a clerk's account need not be able to read it: for a look at a reader the
+    packaged profile will do, unless a certain configuration was asked for.
+    """
     if called is not None:
         return named(called)
     group = context.parent
     file = None if group is None else group.params["file"]
     was_given = group is not None and group.get_parameter_source("file") is not ParameterSource.DEFAULT
-    if file is not None and (was_given or file.exists()):
-        return load_profile(config.load(file))
-    return profile.shipped(_PROFILE)
+    if file is None:
+        return profile.shipped(_PROFILE)
+    if not was_given:
+        try:
+            file.open("rb").close()
+        except (FileNotFoundError, NotADirectoryError):
+            return profile.shipped(_PROFILE)
+        except PermissionError:
+            click.echo(f"{file}: {story('doctor-packaged-profile').in_language(spoken)}", err=True)
+            return profile.shipped(_PROFILE)
+    return load_profile(config.load(file))
 
 
 async def _follow(

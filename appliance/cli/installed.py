@@ -19,7 +19,8 @@ def config_option(
     return click.option(
         "--config",
         "file",
-        type=click.Path(path_type=Path, dir_okay=False),
+        # Whether it can be read is for the configuration to say, with its code and its advice.
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         default=CONFIGURATION,
         show_default=True,
         help=what,

@@ -26,7 +26,7 @@ class Examination:
         except ApplianceError as error:
             yield Finding.of(Check.CONFIGURATION, error, "file")
             yield machine.clock()
-            yield machine.sandbox()
+            yield _sandbox()
             return
         for one in _looked(Check.CONFIGURATION, lambda: named.soundness(configuration)):
             yield one
@@ -48,7 +48,7 @@ class Examination:
             yield one
         for one in desks.terminals(configuration, told):
             yield one
-        yield machine.sandbox()
+        yield _sandbox()
         for one in _looked(Check.DISK, lambda: machine.disk(configuration)):
             yield one
 
@@ -62,6 +62,12 @@ class Examination:
             return list(hsm.unopened(configuration))
         except ApplianceError as error:
             return [Finding.of(Check.HSM, error)]
+
+
+def _sandbox() -> Finding:
+    # What it is compared with is put together in a folder: the disk, which is looked at next, may be full.
+    (found,) = _looked(Check.SANDBOX, lambda: [machine.sandbox()])
+    return found
 
 
 def _looked(check: Check, look: Callable[[], Iterable[Finding]]) -> list[Finding]:

@@ -11,12 +11,13 @@ from typing import Final
 from appliance.config import Configuration
 from appliance.doctor.configuration import database_file
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
-from appliance.errors import ApplianceError, LedgerNotCopied, LedgerRolledBack
+from appliance.errors import ApplianceError, LedgerNotCopied, LedgerProofInvalid, LedgerRolledBack
 from appliance.gateway.findings import COPY_SECONDS
 from appliance.ledger import checkpoint, entries, place
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.keeper import root_of
 from appliance.ledger.note import VerifierKey
+from appliance.ledger.sinks import newest_in
 from appliance.ledger.store import Head, Reader, stored_entries
 
 _LARGEST_NOTE: Final = 1 << 16
@@ -64,7 +65,11 @@ def _checkpoint(reader: Reader, head: Head, newest: Checkpoint | None) -> Findin
 
 
 def _copies(
-    configuration: Configuration, key: VerifierKey, reader: Reader, head: Head, outside: "_Outside | OSError"
+    configuration: Configuration,
+    key: VerifierKey,
+    reader: Reader,
+    head: Head,
+    outside: "_Outside | OSError | LedgerProofInvalid",
 ) -> Iterator[Finding]:
     settings = configuration.settings.ledger
     if not (settings.copies or settings.syslog or settings.witness):
@@ -74,7 +79,7 @@ def _copies(
     last, is_there = "", True
     if settings.copies is not None:
         try:
-            if isinstance(outside, OSError):
+            if not isinstance(outside, _Outside):
                 raise outside
             _require_covered(reader, head, checkpoint.verified(outside.note, key))
             last = f", the folder's is of {outside.at:%Y-%m-%d %H:%M} UTC"
@@ -103,16 +108,19 @@ class _Outside:
     at: datetime
 
 
-def _outside(configuration: Configuration) -> _Outside | OSError:
-    """Return what is in the folder for copies, or why that cannot be said."""
-    folder = configuration.settings.ledger.copies
-    if folder is None:
-        return FileNotFoundError()
+def _outside(configuration: Configuration) -> _Outside | OSError | LedgerProofInvalid:
+    """Return what is in the folder for copies of this ledger, or why that cannot be said."""
+    settings = configuration.settings.ledger
+    folder = None if settings.copies is None else configuration.path(settings.copies)
     try:
-        with (configuration.path(folder) / "checkpoint").open("rb") as file:
+        # It is made for a new ledger, and may hold another's: a former one's, or another node's.
+        path = newest_in(folder, settings.origin) if folder is not None and folder.is_dir() else None
+        if path is None:
+            return FileNotFoundError()
+        with path.open("rb") as file:
             made = os.fstat(file.fileno()).st_mtime
             return _Outside(file.read(_LARGEST_NOTE), datetime.fromtimestamp(made, UTC))
-    except OSError as error:
+    except (OSError, LedgerProofInvalid) as error:
         return error
 
 

@@ -78,7 +78,7 @@ def _exposure(installed: Path) -> float | None:
 
 
 def _cost(installed: Path, drop_ins: Sequence[Path]) -> float:
-    """Return by how much *drop_ins* raise the exposure of the unit in the file *installed*."""
+    """Return by how much *drop_ins* raise the exposure of the unit in the file *installed*; raise OSError."""
     if not drop_ins:
         return 0.0
     with tempfile.TemporaryDirectory(prefix="jpki-sandbox-") as name:

@@ -285,7 +285,7 @@ class Metrics:
                 gauge.remove(alias)
         for alias in self._terminals - connecting:
             self._terminal_connected.remove(alias)
-        for gauge in (self.hsm_up, self.hsm_workers, self.hsm_info):
+        for gauge in (self.hsm_up, self.hsm_workers, self.hsm_info, self.hsm_canary):
             gauge.clear()
         self.trust.forget()
         self._hsms, self._terminals = set(), connecting

@@ -14,6 +14,7 @@ from appliance.simulator.faults import FaultyCard
 from appliance.simulator.pcscd import PrivatePcscd
 from appliance.simulator.pki import Hierarchy
 from tests.cli.conftest import Finished
+from tests.daemon.process import UNPRIVILEGED
 from tests.pcsc import lying_on
 
 ROOT = Path(__file__).parents[2]
@@ -106,3 +107,45 @@ def test_a_card_is_judged_by_the_profile_that_counts(
     assert both.returncode == 0
     missing = examine(private_pcscd.socket_path, configuration=tmp_path / "nowhere.toml")
     assert (missing.returncode, "[config_invalid]" in missing.stderr) == (78, True)
+
+
+@pytest.mark.parametrize("closed", ["folder", "file"])
+def test_an_account_that_may_not_read_the_configuration_examines_a_reader(
+    tmp_path: Path, private_pcscd: PrivatePcscd, hierarchy: Hierarchy, now: datetime, closed: str
+) -> None:
+    """A clerk's account is told by what the card is judged; who names a file wants that one, and hears what is wrong."""
+    installed = tmp_path / "jpki-appliance" / "appliance.toml"
+    installed.parent.mkdir()
+    installed.write_bytes((ROOT / "hsm-config" / "appliance.toml").read_bytes())
+    shut = installed if closed == "file" else installed.parent
+    start = (
+        "import pathlib, appliance.cli.installed as installed;"
+        f"installed.CONFIGURATION = pathlib.Path({str(installed)!r});"
+        "from appliance.cli.main import main; main()"
+    )
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "PCSCLITE_CSOCK_NAME": str(private_pcscd.socket_path),
+    }
+    shut.chmod(0)
+    try:
+        with lying_on(private_pcscd.readers[1], FaultyCard(SoftwareCard(hierarchy.issue_card(now=now)))):
+            by_default, by_name = (
+                subprocess.run(
+                    (*UNPRIVILEGED, sys.executable, "-c", start, "doctor", *of, "reader", "--json"),
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=60,
+                    env=environment,
+                )
+                for of in ((), ("--config", str(installed)))
+            )
+    finally:
+        shut.chmod(0o700)
+    assert by_default.returncode == 0, by_default.stderr
+    assert json.loads(by_default.stdout)["outcome"] == "ok"
+    assert by_default.stderr.startswith(f"{installed}: This account cannot read the configuration.")
+    assert len(by_default.stderr.splitlines()) == 1
+    assert (by_name.returncode, "[config_invalid]" in by_name.stderr) == (78, True)

@@ -1,6 +1,7 @@
 """What `doctor` makes of each part that is not as it should be, without the part itself."""
 
 import asyncio
+import errno
 import os
 import shutil
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import config
 from appliance.config import Configuration
-from appliance.doctor import desks, hsm, ledger, machine, validity
+from appliance.doctor import desks, examination, hsm, ledger, machine, validity
 from appliance.doctor.asked import Told
-from appliance.doctor.finding import Advice, Finding, Verdict, worst
+from appliance.doctor.finding import Advice, Check, Finding, Verdict, worst
 from appliance.errors import LedgerRolledBack
 from appliance.gateway.condition import (
     CertificateEnd,
@@ -31,6 +33,8 @@ from appliance.gateway.condition import (
 from appliance.gateway.desks import DeskState, DeskStatus
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.merkle import Frontier
+from appliance.ledger.note import Note, VerifierKey
+from appliance.ledger.sinks import Directory
 from appliance.ledger.sqlite import SqliteStore
 from appliance.revocation.index import Listing
 from tests.cli.house import furnished
@@ -196,6 +200,34 @@ def test_a_log_with_less_than_was_signed_is_rolled_back(tmp_path: Path) -> None:
             with pytest.raises(LedgerRolledBack):
                 ledger._require_covered(reader, head, signed)
         ledger._require_covered(reader, head, Checkpoint("log", 0, Frontier().root()))
+
+
+def test_the_copy_that_is_looked_at_is_this_ledgers(configuration: Configuration, tmp_path: Path) -> None:
+    """Another node's lies in the folder that both share; it accuses nobody."""
+    settings = configuration.settings
+    own, private = settings.ledger.origin, Ed25519PrivateKey.generate()
+    copied = msgspec.structs.replace(settings.ledger, copies=str(tmp_path))
+    shared = Configuration(msgspec.structs.replace(settings, ledger=copied), configuration.folder)
+    for origin in (own, "another.example.jp/ledger"):
+        text = Checkpoint(origin, 1, bytes(32)).to_text()
+        key = VerifierKey.of_log(origin, private.public_key())
+        note = Note(text, (key.signature(private.sign(text.encode())),)).to_bytes()
+        asyncio.run(Directory(tmp_path, lambda: NOW).publish(note))
+    found = ledger._outside(shared)
+    assert isinstance(found, ledger._Outside)
+    assert Note.from_bytes(found.note).text == Checkpoint(own, 1, bytes(32)).to_text()
+
+
+def test_a_full_disk_does_not_end_the_examination(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox is compared with what is put together in a folder; where that fails, this one look says so."""
+
+    def full() -> Finding:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(machine, "sandbox", full)
+    found = examination._sandbox()
+    assert (found.check, found.verdict) == (Check.SANDBOX, Verdict.FAILED)
+    assert "No space left" in found.detail
 
 
 def told(*statuses: DeskStatus) -> Told:

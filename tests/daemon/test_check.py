@@ -78,6 +78,7 @@ def say(old: str, new: str) -> Callable[[Path], None]:
         (say('folder = "revocation/lists"', 'folder = "nowhere"'), "revocation", "is not there"),
         (show("pseudonym.key"), "result.pseudonym_key_file", "chmod 600"),
         (garble("softhsm/ledger.pub.pem"), "ledger", "no PEM public key"),
+        (lambda folder: shutil.copy(folder / "softhsm/token.pub.pem", folder / "softhsm/ledger.pub.pem"), "hsm", "the key of hsm.token_key"),
         (show("tls/server-key.pem"), "gateway.tls", "chmod 600"),
         (garble("tls/ca.pem"), "gateway.tls", "clients"),
         (lambda folder: shutil.copy(folder / "tls/ward-1.pem", folder / "tls/server.pem"), "gateway.tls", "not a certificate and its key"),

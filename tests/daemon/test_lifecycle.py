@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from appliance import config
+from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger.note import KeyType, Note, VerifierKey
+from appliance.ledger.place import store
 from tests.daemon.process import ORDER, SECONDS, UNPRIVILEGED, Daemon, Site, begun, session, started
 
 CONFIG_STATUS = 78
@@ -129,6 +134,41 @@ async def test_asked_twice_it_does_not_wait(site: Site, folder: Path) -> None:
                 job = await answer.json()
         assert (job["state"], job["problem"]["code"]) == ("cancelled", "gateway_draining")
         assert daemon.process.wait(SECONDS) == 0
+
+
+async def test_the_last_checkpoint_leaves_though_a_place_is_slow(site: Site, folder: Path) -> None:
+    """Who ends in the evening leaves no entry without a copy, though the one before it is on its way still."""
+    sizes: list[int] = []
+    slow, asked = asyncio.Event(), asyncio.Event()
+
+    async def witness(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        body = await reader.readexactly(int(head.split("content-length:")[1].split()[0]))
+        sizes.append(Checkpoint.from_text(Note.from_bytes(body.partition(b"\n\n")[2]).text).size)
+        if slow.is_set() and not asked.is_set():
+            asked.set()
+            await reader.read()  # it answers nothing until that is given up
+        else:
+            writer.write(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    key = VerifierKey("witness.example.jp", KeyType.COSIGNATURE, Ed25519PrivateKey.generate().public_key())
+    server = await asyncio.start_server(witness, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server:
+        with site.changed(), site.card():
+            site.add(f'[[ledger.witness]]\nurl = "{url}"\nkey = "{key.to_text()}"\n')
+            with begun(site, folder) as daemon:
+                await asyncio.to_thread(daemon.hear, "READY=1")
+                slow.set()
+                async with session(site) as client:
+                    for wanted in (asked.wait(), asyncio.sleep(0)):
+                        async with client.post("/v1/authentications?wait=20", json=ORDER) as answer:
+                            assert (await answer.json())["state"] == "authenticated"
+                        await asyncio.wait_for(wanted, SECONDS)
+                assert await asyncio.to_thread(daemon.end) == 0
+    with store(config.load(site.file)).reading() as log:
+        assert sizes[-1] == log.head().size > 0
 
 
 async def test_the_watchdog_starves_when_the_ledger_cannot_write(site: Site, folder: Path) -> None:

@@ -429,7 +429,7 @@ async def test_bug_in_a_start_is_a_failed_try(token: Token, caplog: pytest.LogCa
 
 
 async def test_bug_of_who_is_told_is_no_end(token: Token) -> None:
-    """An observer that fails once costs one try."""
+    """An observer that fails once costs one try, and leaves no process that is logged in."""
 
     class Failing(Witness):
         told = False
@@ -442,9 +442,12 @@ async def test_bug_of_who_is_told_is_no_end(token: Token) -> None:
     pool = Pool([token.hsm()], state=token.state, observer=Failing())
     with pytest.raises(HsmUnavailable):
         await pool.start()
+    (crew,) = pool._dispatch.crews
+    left = crew.children
     await _until(lambda: pool.health().up)
     await _sign(pool, token)
     await pool.close()
+    assert not left
 
 
 async def test_what_waits_behind_a_failure_is_signed_by_another_worker(misbehaving: Misbehaving) -> None:

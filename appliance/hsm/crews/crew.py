@@ -316,6 +316,11 @@ class Crew:
         try:
             self._observer.worker_changed(self.hsm.alias, number, WorkerState.STARTING)
             ready = await bring_up(self.hsm, child, self._gate, self._limits.start, self._slow)
+            # Nor does what fails from here on leave a process that is logged in and that nobody uses.
+            for key, seconds in zip(self.pinned, ready.seconds, strict=True):
+                self._canaries.sang(key, seconds)
+            line = Line(number, child, self, self._clock)
+            self._observer.worker_changed(self.hsm.alias, number, WorkerState.READY)
         except StartFailed:
             await self._processes.dismiss(child)
             raise
@@ -324,10 +329,6 @@ class Crew:
             await self._processes.dismiss(child)
             bug = HsmUnavailable(f"{type(error).__name__} while a worker was started")
             raise StartFailed(bug, "", ErrorClass.PERMANENT) from error
-        for key, seconds in zip(self.pinned, ready.seconds, strict=True):
-            self._canaries.sang(key, seconds)
-        line = Line(number, child, self, self._clock)
-        self._observer.worker_changed(self.hsm.alias, number, WorkerState.READY)
         self._errands.later(self._canaries.interval, lambda: self._send_canaries(line))
         return line
 
