@@ -1,17 +1,18 @@
 """The collector of cycles no longer looks at what lives as long as the daemon, and what is gone is gone."""
 
-import asyncio
 import gc
-import os
-import signal
+import subprocess
+import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from appliance.daemon.memory import settle
-from appliance.daemon.serve import Daemon
 from tests.daemon.process import SECONDS, Site
+
+ROOT = Path(__file__).parents[2]
 
 
 class Ring:
@@ -55,31 +56,15 @@ def test_a_ring_that_was_frozen_is_freed_the_next_time() -> None:
     assert watched() is None
 
 
-async def until(reached: Callable[[], bool]) -> None:
-    """Wait until *reached* is true."""
-    async with asyncio.timeout(SECONDS):
-        while not reached():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.02)
-
-
-async def test_a_daemon_settles_at_its_start_and_after_a_reload(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_daemon_settles_at_its_start_and_after_a_reload(site: Site) -> None:
     """What it has when it is ready is frozen, and again when another configuration counts."""
-    caplog.set_level("INFO")
-    monkeypatch.setenv("PCSCLITE_CSOCK_NAME", str(site.pcscd.socket_path))
-    gc.unfreeze()
-    serving = asyncio.create_task(Daemon(site.file, {}).run())
-    try:
-        await until(lambda: serving.done() or "ready version=" in caplog.text)
-        await until(lambda: serving.done() or gc.get_freeze_count() > 0)
-        assert not serving.done()
-        gc.unfreeze()
-        assert gc.get_freeze_count() == 0
-        os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: serving.done() or "configuration read again" in caplog.text)
-        await until(lambda: serving.done() or gc.get_freeze_count() > 0)
-    finally:
-        if not serving.done():
-            os.kill(os.getpid(), signal.SIGTERM)
-        await serving
+    done = subprocess.run(
+        (sys.executable, "-m", "tests.daemon.settling", str(site.file)),
+        cwd=ROOT,
+        env=site.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * SECONDS,
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["at the start", "after a reload"]), done.stderr
