@@ -332,7 +332,7 @@ async def test_who_appends_beside_a_long_prune_gets_a_turn(
     tmp_path: Path, key: MemoryKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each piece is slow, as on a slow disk, and all together take longer than anybody waits for the file's lock."""
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 1.0)
     monkeypatch.setattr(tables, "_PRUNED_AT_ONCE", 1)
     store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN)
     async with Log(store, seconds=20) as log:
@@ -345,7 +345,7 @@ async def test_who_appends_beside_a_long_prune_gets_a_turn(
 
         def slowly(log: SqliteLog) -> None:
             if not threading.current_thread().name.startswith("ledger "):
-                time.sleep(0.015)
+                time.sleep(0.03)
             commit(log)
 
         monkeypatch.setattr(SqliteLog, "commit", slowly)
@@ -354,6 +354,8 @@ async def test_who_appends_beside_a_long_prune_gets_a_turn(
         while not pruning.done():
             await log.append(encode(Pruned(time=2, before=0)))
             appended += 1
+            # Who appends without a pause would keep the lock from the prune.
+            await asyncio.sleep(0.02)
         assert await pruning >= 59
     assert appended > 10
 
