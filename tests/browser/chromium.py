@@ -1,7 +1,8 @@
 """How Chromium is started and watched."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypedDict
@@ -81,6 +82,17 @@ class Window:
     def go(self, path: str) -> None:
         """Open an address of the appliance."""
         self.page.goto(f"{self.clinic.url}{path}")
+
+    def until(self, is_so: Callable[[], object]) -> None:
+        """
+        Wait until *is_so* says yes, while the routes of the test go on being answered.
+
+        Playwright calls them in this thread: whoever waits without it waits for what cannot happen.
+        """
+        deadline = time.monotonic() + SECONDS
+        while not is_so():
+            assert time.monotonic() < deadline, "the page has not asked, or has not been answered"
+            self.page.wait_for_timeout(20)
 
     def require_clean(self) -> None:
         """Check that nothing was asked elsewhere, and that the browser had nothing to complain of."""

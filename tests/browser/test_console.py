@@ -276,6 +276,7 @@ def test_a_step_is_taken_once(gateway: Gateway, here: Console) -> None:
     send.dblclick()
     expect(send).to_be_disabled()
     page.locator("#emergency-hours").press("Enter")
+    here.window.until(lambda: held)
     held[0].continue_()
     expect(page.locator("#emergency-said")).to_be_focused()
     expect(send).to_be_enabled()

@@ -204,6 +204,7 @@ def test_the_clerk_cancels_before_there_is_an_answer(clinic: Clinic, opened: Ope
     desk.page.route("**/v1/authentications", hold_back)
     desk.choose("pin")
     expect(desk.page.locator(".working .where")).to_have_text(f"Desk: {DESK}")
+    desk.window.until(lambda: begun)
     clinic.until(DESK, "busy")
     desk.page.get_by_role("button", name="Cancel").click()
     assert desk.ended() == "cancelled"
@@ -225,7 +226,7 @@ def test_a_request_that_arrives_after_the_clerk_has_cancelled_begins_nothing(
     with clinic.card():
         desk.choose("face")
         desk.page.locator("button.main").click()
-        desk.page.locator(".working").wait_for()
+        desk.window.until(lambda: late)
         desk.page.get_by_role("button", name="Cancel").click()
         assert desk.ended() == "cancelled"
         answer = late[0].fetch()
@@ -238,14 +239,16 @@ def test_without_a_connection_the_page_does_not_say_cancelled(clinic: Clinic, op
     window = opened(RECEPTION)
     window.expected.add(LOST)
     desk = DeskPage(window).open()
+    lost: list[str] = []
 
     def lose(route: Route) -> None:
         if route.request.method == "POST":
-            route.fetch()
+            lost.append(route.fetch().json()["id"])
         route.abort()
 
     window.page.route("**/v1/authentications", lose)
     desk.choose("pin")
+    window.until(lambda: lost)
     clinic.until(DESK, "busy")
     desk.page.get_by_role("button", name="Cancel").click()
     expect(desk.page.locator(".stage")).to_have_text("The check is being cancelled.")
