@@ -94,6 +94,14 @@ class Window:
             assert time.monotonic() < deadline, "the page has not asked, or has not been answered"
             self.page.wait_for_timeout(20)
 
+    def take_clock(self) -> None:
+        """Have the page's clock in hand, before anything is opened: pauses can be passed over by `later`."""
+        self.page.clock.install()
+
+    def later(self, seconds: int) -> None:
+        """Have it *seconds* later on the page: what is due meanwhile happens now, once."""
+        self.page.clock.fast_forward(seconds * 1000)
+
     def require_clean(self) -> None:
         """Check that nothing was asked elsewhere, and that the browser had nothing to complain of."""
         assert not self.elsewhere, self.elsewhere

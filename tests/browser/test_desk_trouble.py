@@ -271,6 +271,10 @@ def test_a_comparison_can_be_cancelled(clinic: Clinic, opened: Open) -> None:
         clinic.until(DESK, "card")
 
 
+LOOKED_AGAIN = 6
+"""Seconds in which the page has looked again, at the desks and at an authentication."""
+
+
 class Spent:
     """Answers that too much was asked before, so many *times*, and passes on what comes after."""
 
@@ -298,13 +302,15 @@ def test_too_many_looks_are_no_end(clinic: Clinic, opened: Open, *, has_events: 
     if not has_events:
         window.page.route("**/events", lambda route: route.abort())
     window.page.route(FOLLOWED, spent)
+    window.take_clock()
     desk = DeskPage(window).open()
     desk.choose("face")
     desk.page.locator("button.main").click()
     desk.until_stage("waiting-for-card")
     while spent.times:
         with window.page.expect_response(FOLLOWED):
-            pass
+            window.later(LOOKED_AGAIN)
+    window.later(LOOKED_AGAIN)
     with clinic.card():
         assert desk.ended() == "authenticated"
 
@@ -383,18 +389,22 @@ def test_the_page_never_changes_the_clerks_desk(opened: Open) -> None:
     window.expected.add(REFUSED)
     desks = Desks(DESK, OTHER)
     window.page.route("**/v1/terminals", desks)
+    window.take_clock()
     desk = DeskPage(window).open(OTHER)
     methods = window.page.locator("[data-method]")
     expect(methods.first).to_be_visible()
     desks.names = (DESK,)
+    window.later(LOOKED_AGAIN)
     expect(window.page.locator(".note")).to_contain_text(f"The desk {OTHER} is not there")
     expect(methods).to_have_count(0)
     expect(window.page.locator(f"input[data-focus='{DESK}']")).not_to_be_checked()
     require_accessible(window.page)
     desks.names = ()
+    window.later(LOOKED_AGAIN)
     expect(window.page.locator("input[type=radio]")).to_have_count(0)
     expect(window.page.locator(".note")).to_contain_text(OTHER)
     desks.names = (DESK, OTHER)
+    window.later(LOOKED_AGAIN)
     expect(window.page.locator(f"input[data-focus='{OTHER}']")).to_be_checked()
     desk.choose("face")
     with window.page.expect_request("**/v1/authentications") as asked:
@@ -410,6 +420,7 @@ def test_a_desk_whose_reader_is_away_offers_no_check(others: tuple[str, ...], op
     desks = Desks(DESK, *others)
     desks.absent = {DESK}
     window.page.route("**/v1/terminals", desks)
+    window.take_clock()
     desk = DeskPage(window)
     window.go("/desk")
     if others:
@@ -419,10 +430,13 @@ def test_a_desk_whose_reader_is_away_offers_no_check(others: tuple[str, ...], op
     expect(methods).to_have_count(0)
     require_accessible(window.page)
     desks.absent = set()
+    window.later(LOOKED_AGAIN)
     expect(methods.first).to_be_visible()
     desks.absent = {DESK}
+    window.later(LOOKED_AGAIN)
     expect(methods).to_have_count(0)
     desks.absent = set()
+    window.later(LOOKED_AGAIN)
     assert "face" in desk.methods()
 
 
@@ -431,10 +445,12 @@ def test_a_desk_is_not_taken_because_the_others_are_gone(opened: Open) -> None:
     window = opened(RECEPTION)
     desks = Desks(DESK, OTHER)
     window.page.route("**/v1/terminals", desks)
+    window.take_clock()
     window.go("/desk")
     radios = window.page.locator("input[type=radio]")
     expect(radios).to_have_count(2)
     desks.names = (DESK,)
+    window.later(LOOKED_AGAIN)
     expect(radios).to_have_count(1)
     expect(radios).not_to_be_checked()
     expect(window.page.locator("[data-method]")).to_have_count(0)

@@ -33,8 +33,8 @@ LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Have the pool tested on both loops, which differ where a worker goes; everything else on the daemon's."""
-    return LOOPS if item.path.name == "test_pool.py" else {"uvloop": LOOPS["uvloop"]}
+    """Have tests on the daemon's loop; on both those in which a worker goes, for there the loops differ."""
+    return LOOPS if item.path.name == "test_workers_going.py" else {"uvloop": LOOPS["uvloop"]}
 
 
 @dataclass(frozen=True, slots=True)

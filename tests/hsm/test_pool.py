@@ -1,11 +1,9 @@
 """The pool on real workers and SoftHSM: what callers get, whatever becomes of workers."""
 
 import asyncio
-import logging
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from msgspec.structs import replace as struct_replace
 
 from appliance.errors import (
     HsmBusy,
@@ -30,51 +27,24 @@ from appliance.hsm.health import HsmState, WorkerState
 from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.messages import KeyLabel, fingerprint
 from appliance.hsm.pool import Pool
-from appliance.hsm.vendor import SOFTHSM
 from appliance.trust.jwk import thumbprint
-from tests.hsm.conftest import CHALLENGE_BYTES, Misbehaving, Token, spki
+from tests.hsm.calls import LOOK_SECONDS, pids, random_challenge, sign, until, verify
+from tests.hsm.conftest import Misbehaving, Token, spki
 from tests.hsm.jwt_parts import scenario_input, signing_input
-from tests.hsm.processes import openssl_verifies, probe, running
+from tests.hsm.processes import openssl_verifies, probe
 from tests.hsm.witness import Witness
 from tests.shim.rules import NUMBERS, Action, Function
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
 
-_LOOK_SECONDS = 0.002
-"""How often to look: turning without a pause would take the processor from the workers that are waited for."""
-
-
-def _challenge() -> bytes:
-    return os.urandom(CHALLENGE_BYTES)
-
-
-def _verify(token: Token, signature: bytes, challenge: bytes) -> None:
-    token.institution_key.verify(signature, challenge, padding.PKCS1v15(), SHA256())
-
-
-async def _sign(pool: Pool, token: Token) -> None:
-    challenge = _challenge()
-    _verify(token, await pool.sign_challenge(challenge, token.key), challenge)
-
-
-def _pids(pool: Pool) -> set[int]:
-    return {line.child.pid for crew in pool._dispatch.all for line in crew.lines}
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Let the event loop turn until *condition* holds."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(_LOOK_SECONDS)
-
 
 async def test_challenge_is_signed(token: Token, pool: Pool, tmp_path: Path) -> None:
     """OpenSSL verifies the institution's signature over a challenge, and over no other."""
-    challenge = _challenge()
+    challenge = random_challenge()
     signature = await pool.sign_challenge(challenge, token.key)
     public_key = token.folder / softhsm.INSTITUTION_KEY
     assert openssl_verifies(tmp_path, public_key, challenge, signature)
-    assert not openssl_verifies(tmp_path, public_key, _challenge(), signature)
+    assert not openssl_verifies(tmp_path, public_key, random_challenge(), signature)
 
 
 async def test_token_is_signed(token: Token, pool: Pool, tmp_path: Path) -> None:
@@ -118,16 +88,16 @@ async def test_refusals_leave_the_worker_in_place(pool: Pool, token: Token) -> N
     with pytest.raises(HsmRequestRefused):
         await pool.sign_challenge(b"short", token.key)
     with pytest.raises(HsmRequestRefused, match="holds"):
-        await pool.sign_challenge(_challenge(), "0" * 64)
+        await pool.sign_challenge(random_challenge(), "0" * 64)
     with pytest.raises(HsmRequestRefused):
-        await pool.sign_challenge(_challenge(), pool._key_called(KeyLabel.TOKEN))
+        await pool.sign_challenge(random_challenge(), pool._key_called(KeyLabel.TOKEN))
     with pytest.raises(HsmRequestRefused, match="called"):
         await pool.canary(KeyLabel.INSTITUTION_NEXT)
     with pytest.raises(HsmRequestRefused):
         await pool.sign_token(b"not a token")
     with pytest.raises(HsmRequestRefused):
         await pool.sign_token(signing_input("another key"))
-    await _sign(pool, token)
+    await sign(pool, token)
     assert (await pool.status()).pid == before.pid
 
 
@@ -135,19 +105,19 @@ async def test_rate_is_held_by_the_worker(token: Token) -> None:
     """More challenges in a minute than configured are refused; tokens and canaries are not affected."""
     async with Pool([token.hsm(challenges_per_minute=2)], state=token.state) as pool:
         for _ in range(2):
-            await _sign(pool, token)
+            await sign(pool, token)
         with pytest.raises(HsmRequestRefused, match="more than 2"):
-            await _sign(pool, token)
+            await sign(pool, token)
         await pool.canary()
 
 
 async def test_many_callers_get_their_own_signatures(token: Token) -> None:
     """Callers queue for two workers, and each gets the signature over what it gave."""
     async with Pool([token.hsm(workers=2)], state=token.state) as pool:
-        challenges = [_challenge() for _ in range(40)]
+        challenges = [random_challenge() for _ in range(40)]
         signatures = await asyncio.gather(*(pool.sign_challenge(each, token.key) for each in challenges))
     for challenge, signature in zip(challenges, signatures, strict=True):
-        _verify(token, signature, challenge)
+        verify(token, signature, challenge)
 
 
 async def test_crew_is_bounded_by_the_vendor(token: Token) -> None:
@@ -158,31 +128,31 @@ async def test_crew_is_bounded_by_the_vendor(token: Token) -> None:
         workers=3, vendor=type(vendor)(name="few", status=vendor.status, module=vendor.module, limits=limits)
     )
     async with Pool([hsm], state=token.state) as pool:
-        assert len(_pids(pool)) == 1
+        assert len(pids(pool)) == 1
 
 
 async def test_full_queue_refuses_at_once(token: Token) -> None:
     """A caller who finds the queue full hears so at once, and the challenge may come again."""
     async with Pool([token.hsm()], state=token.state, queue_limit=2) as pool:
-        (worker,) = _pids(pool)
+        (worker,) = pids(pool)
         os.kill(worker, signal.SIGSTOP)
-        calls = [asyncio.create_task(_sign(pool, token)) for _ in range(4)]
-        await _until(lambda: pool.health().queued == 2)
-        refused = _challenge()
+        calls = [asyncio.create_task(sign(pool, token)) for _ in range(4)]
+        await until(lambda: pool.health().queued == 2)
+        refused = random_challenge()
         with pytest.raises(HsmBusy):
             await pool.sign_challenge(refused, token.key)
         os.kill(worker, signal.SIGCONT)
         await asyncio.gather(*calls)
-        _verify(token, await pool.sign_challenge(refused, token.key), refused)
+        verify(token, await pool.sign_challenge(refused, token.key), refused)
 
 
 async def test_one_deadline_for_queue_and_signature(token: Token) -> None:
     """Whoever waits too long hears that nothing was signed; whoever was handed over, that nobody knows."""
     async with Pool([token.hsm()], state=token.state, sign_seconds=2.0) as pool:
-        (worker,) = _pids(pool)
+        (worker,) = pids(pool)
         os.kill(worker, signal.SIGSTOP)
         began = time.monotonic()
-        calls = [asyncio.create_task(_sign(pool, token)) for _ in range(3)]
+        calls = [asyncio.create_task(sign(pool, token)) for _ in range(3)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert 1.9 < time.monotonic() - began < 10
     assert [type(outcome) for outcome in outcomes[:2]] == [HsmTimeout, HsmTimeout]
@@ -190,56 +160,9 @@ async def test_one_deadline_for_queue_and_signature(token: Token) -> None:
     assert isinstance(outcomes[2], HsmBusy | HsmUnavailable | None)
 
 
-async def test_hung_worker_is_ended(token: Token) -> None:
-    """A signature that does not come fails at its deadline, the worker is gone, and the next call has a new one."""
-    witness = Witness()
-    async with Pool([token.hsm()], state=token.state, sign_seconds=2.0, observer=witness) as pool:
-        hung = (await pool.status()).pid
-        os.kill(hung, signal.SIGSTOP)
-        began = time.monotonic()
-        with pytest.raises(HsmTimeout):
-            await _sign(pool, token)
-        assert 1.9 < time.monotonic() - began < 10
-        await _sign(pool, token)
-        assert not running(hung)
-    assert witness.rungs == [(Rung.RESTART, True)]
-
-
-async def test_killed_worker_is_replaced(token: Token, pool: Pool) -> None:
-    """A worker that dies with a request fails that call; the next one has a new worker."""
-    killed = (await pool.status()).pid
-    os.kill(killed, signal.SIGSTOP)
-    call = asyncio.create_task(_sign(pool, token))
-    await _until(lambda: bool(pool._dispatch.unanswered))
-    os.kill(killed, signal.SIGKILL)
-    with pytest.raises(HsmUnavailable, match="unknown"):
-        await call
-    await _sign(pool, token)
-    assert (await pool.status()).pid != killed
-
-
-async def test_worker_that_died_idle_costs_no_call(token: Token, pool: Pool) -> None:
-    """A worker found dead before it was given anything is replaced, and the call succeeds."""
-    os.kill((await pool.status()).pid, signal.SIGKILL)
-    await _until(lambda: not _pids(pool))
-    await _sign(pool, token)
-
-
-async def test_challenge_of_unknown_outcome_is_not_repeated(token: Token) -> None:
-    """After a timeout nobody knows whether a challenge was signed; it is never given to the HSM again."""
-    challenge = _challenge()
-    async with Pool([token.hsm()], state=token.state, sign_seconds=2.0) as pool:
-        os.kill((await pool.status()).pid, signal.SIGSTOP)
-        with pytest.raises(HsmTimeout):
-            await pool.sign_challenge(challenge, token.key)
-        with pytest.raises(HsmRequestRefused, match="unknown outcome"):
-            await pool.sign_challenge(challenge, token.key)
-        assert (await pool.status()).signatures == 0
-
-
 async def test_answered_challenge_may_come_again(token: Token, pool: Pool) -> None:
     """A challenge whose signature was delivered is the caller's matter, and RSA signs it to the same."""
-    challenge = _challenge()
+    challenge = random_challenge()
     first = await pool.sign_challenge(challenge, token.key)
     assert first == await pool.sign_challenge(challenge, token.key)
 
@@ -247,17 +170,17 @@ async def test_answered_challenge_may_come_again(token: Token, pool: Pool) -> No
 async def test_cancelled_caller_leaves_requests_in_step(token: Token, pool: Pool) -> None:
     """The answer to a caller who went away reaches nobody else, and his challenge is not signed again."""
     worker = (await pool.status()).pid
-    abandoned = _challenge()
+    abandoned = random_challenge()
     os.kill(worker, signal.SIGSTOP)
     call = asyncio.create_task(pool.sign_challenge(abandoned, token.key))
-    await _until(lambda: abandoned in pool._dispatch.unanswered)
+    await until(lambda: abandoned in pool._dispatch.unanswered)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     os.kill(worker, signal.SIGCONT)
     text = signing_input(thumbprint(token.token_key))
     token.token_key.verify(await pool.sign_token(text), text, ec.ECDSA(SHA256()))
-    await _sign(pool, token)
+    await sign(pool, token)
     assert (await pool.status()).pid == worker
     with pytest.raises(HsmRequestRefused):
         await pool.sign_challenge(abandoned, token.key)
@@ -267,11 +190,11 @@ async def test_callers_who_left_cost_no_signature(token: Token, pool: Pool) -> N
     """Who goes away while he waits, in the queue or already in the worker's hands, has had nothing signed."""
     worker = (await pool.status()).pid
     os.kill(worker, signal.SIGSTOP)
-    first = asyncio.create_task(_sign(pool, token))
-    await _until(lambda: bool(pool._dispatch.unanswered))
-    challenges = [_challenge(), _challenge()]
+    first = asyncio.create_task(sign(pool, token))
+    await until(lambda: bool(pool._dispatch.unanswered))
+    challenges = [random_challenge(), random_challenge()]
     left = [asyncio.create_task(pool.sign_challenge(each, token.key)) for each in challenges]
-    await _until(lambda: pool.health().queued == 1)
+    await until(lambda: pool.health().queued == 1)
     for call in left:
         call.cancel()
     assert [type(each) for each in await asyncio.gather(*left, return_exceptions=True)] == [
@@ -281,7 +204,7 @@ async def test_callers_who_left_cost_no_signature(token: Token, pool: Pool) -> N
     await first
     assert (await pool.status()).signatures == 1
     for challenge in challenges:
-        _verify(token, await pool.sign_challenge(challenge, token.key), challenge)
+        verify(token, await pool.sign_challenge(challenge, token.key), challenge)
 
 
 async def test_module_that_fails_once_is_healed_in_place(misbehaving: Misbehaving) -> None:
@@ -291,12 +214,12 @@ async def test_module_that_fails_once_is_healed_in_place(misbehaving: Misbehavin
         key = pool._key_called(KeyLabel.INSTITUTION)
         worker = (await pool.status()).pid
         misbehaving.rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"], times=1)
-        challenge = _challenge()
+        challenge = random_challenge()
         with pytest.raises(HsmSigningFailed, match="CKR_DEVICE_ERROR"):
             await pool.sign_challenge(challenge, key)
         with pytest.raises(HsmRequestRefused, match="unknown outcome"):
             await pool.sign_challenge(challenge, key)
-        await pool.sign_challenge(_challenge(), key)
+        await pool.sign_challenge(random_challenge(), key)
         assert (await pool.status()).pid == worker
     assert witness.rungs == [(Rung.REINITIALISE, True)]
     assert witness.failures == [("CKR_DEVICE_ERROR", ErrorClass.TRANSIENT)]
@@ -307,7 +230,7 @@ async def test_lost_token_heals(token: Token, pool: Pool) -> None:
     (token.folder / softhsm.TOKENS).rename(token.folder / "elsewhere")
     with pytest.raises(HsmError, match=r"CKR_|token"):
         await pool.canary()
-    await _until(lambda: pool.health().hsms[0].breaker_open)
+    await until(lambda: pool.health().hsms[0].breaker_open)
     with pytest.raises(HsmUnavailable, match="hsm-1: hsm_"):
         await pool.canary()
     assert pool.health().hsms[0].state is HsmState.DOWN
@@ -315,9 +238,9 @@ async def test_lost_token_heals(token: Token, pool: Pool) -> None:
     async with asyncio.timeout(20):
         while not pool.health().up:
             try:
-                await _sign(pool, token)
+                await sign(pool, token)
             except HsmUnavailable:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(LOOK_SECONDS)
 
 
 async def test_next_hsm_takes_over_and_hands_back(token: Token, other_token: Token) -> None:
@@ -327,16 +250,16 @@ async def test_next_hsm_takes_over_and_hands_back(token: Token, other_token: Tok
     async with Pool(hsms, state=token.state, observer=witness) as pool:
         assert pool.health().serving == "hsm-1"
         (token.folder / softhsm.TOKENS).rename(token.folder / "elsewhere")
-        challenges = [_challenge() for _ in range(20)]
+        challenges = [random_challenge() for _ in range(20)]
         for challenge in challenges:
             # Losing the token shows before the signature, so the caller does not notice.
-            _verify(token, await pool.sign_challenge(challenge, token.key), challenge)
+            verify(token, await pool.sign_challenge(challenge, token.key), challenge)
         assert pool.health().serving == "hsm-2"
-        await _until(lambda: pool.health().hsms[0].breaker_open)
+        await until(lambda: pool.health().hsms[0].breaker_open)
         (token.folder / "elsewhere").rename(token.folder / softhsm.TOKENS)
         async with asyncio.timeout(20):
             while pool.health().serving != "hsm-1":
-                await _sign(pool, token)
+                await sign(pool, token)
     assert ("hsm-2", KeyLabel.INSTITUTION) in witness.signed_by
     assert witness.breakers == [("hsm-1", True), ("hsm-1", False)]
 
@@ -346,7 +269,7 @@ async def test_one_rejected_pin_leaves_the_other_hsm_alone(token: Token, other_t
     (token.folder / softhsm.USER_PIN).write_text("000000000000")
     hsms = [token.hsm(), other_token.hsm(alias="hsm-2")]
     async with Pool(hsms, state=token.state) as pool:
-        await _sign(pool, token)
+        await sign(pool, token)
         first, second = pool.health().hsms
     assert (first.state, second.state) == (HsmState.PIN_REJECTED, HsmState.UP)
 
@@ -360,7 +283,7 @@ async def test_rejected_pin_is_final_and_survives_a_restart(token: Token) -> Non
     with pytest.raises(HsmPinRejected, match="CKR_PIN_INCORRECT"):
         await pool.start()
     with pytest.raises(HsmPinRejected):
-        await pool.sign_challenge(_challenge(), token.key)
+        await pool.sign_challenge(random_challenge(), token.key)
     with pytest.raises(HsmPinRejected, match="no other login is tried"):
         await pool.start()
     await pool.close()
@@ -376,80 +299,6 @@ async def test_rejected_pin_is_final_and_survives_a_restart(token: Token) -> Non
     await later.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_pin_rejected_in_a_recovery_is_final(misbehaving: Misbehaving, workers: int) -> None:
-    """A PIN that is refused when workers log in again is tried once, by one of them; then the marker stops everybody."""
-    rules, witness = misbehaving.rules, Witness()
-    hsm = replace(misbehaving.hsm, workers=workers)
-    key = fingerprint(misbehaving.setup.institution_keys[0])
-    async with Pool([hsm], state=misbehaving.state, sign_seconds=3.0, observer=witness) as pool:
-        before = rules.calls(Function.LOGIN)
-        rules.set(Function.LOGIN, Action.RETURN, NUMBERS["CKR_PIN_INCORRECT"])
-        rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"])
-        calls = [pool.sign_challenge(_challenge(), key) for _ in range(workers)]
-        for outcome in await asyncio.gather(*calls, return_exceptions=True):
-            assert isinstance(outcome, HsmError)
-        # The keeper has looked again, and has left the token alone.
-        await _until(lambda: ("hsm_pin_rejected", ErrorClass.AUTH) in witness.failures)
-        with pytest.raises(HsmPinRejected):
-            await pool.sign_challenge(_challenge(), key)
-        (health,) = pool.health().hsms
-    assert rules.calls(Function.LOGIN) == before + 1
-    assert (health.state, health.marker is not None) == (HsmState.PIN_REJECTED, True)
-    assert ("CKR_PIN_INCORRECT", ErrorClass.AUTH) in witness.failures
-    assert witness.pins_low
-
-
-async def test_worker_that_dies_before_its_turn_to_log_in(token: Token) -> None:
-    """A worker that is gone when the word for its login is due is a failed try, and another one is started."""
-    pool = Pool([token.hsm()], state=token.state)
-    (crew,) = pool._dispatch.crews
-    async with crew._gate.turn():  # somebody else's
-        starting = asyncio.create_task(pool.start())
-        await _until(lambda: bool(crew._gate._lock._waiters))
-        assert crew._starting is not None
-        _, child = crew._starting
-        os.kill(child.pid, signal.SIGKILL)
-        await _until(lambda: child.ended and child._lost is not None)
-    with pytest.raises(HsmUnavailable):
-        await starting
-    await _until(lambda: pool.health().up)
-    await pool.close()
-
-
-async def test_bug_in_a_start_is_a_failed_try(token: Token, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever goes wrong while a worker is started, whoever waits hears of it, and there is another try."""
-    long = token.hsm(vendor=struct_replace(SOFTHSM, notes=("n" * 2000,) * 40))  # does not fit into a frame
-    pool = Pool([long], state=token.state)
-    for _ in range(2):
-        with pytest.raises(HsmUnavailable, match="ValueError"):
-            await pool.start()
-    await pool.close()
-    assert "hsm worker cannot be started hsm=hsm-1" in caplog.text
-
-
-async def test_bug_of_who_is_told_is_no_end(token: Token) -> None:
-    """An observer that fails once costs one try, and leaves no process that is logged in."""
-
-    class Failing(Witness):
-        told = False
-
-        def worker_changed(self, hsm: str, worker: int, state: WorkerState) -> None:  # noqa: ARG002
-            if state is WorkerState.READY and not self.told:
-                self.told = True
-                raise LookupError(hsm)
-
-    pool = Pool([token.hsm()], state=token.state, observer=Failing())
-    with pytest.raises(HsmUnavailable):
-        await pool.start()
-    (crew,) = pool._dispatch.crews
-    left = crew.children
-    await _until(lambda: pool.health().up)
-    await _sign(pool, token)
-    await pool.close()
-    assert not left
-
-
 async def test_what_waits_behind_a_failure_is_signed_by_another_worker(misbehaving: Misbehaving) -> None:
     """A request that reached a worker while it failed for good is not begun, known as such, and goes to the next one."""
     rules = misbehaving.rules
@@ -458,10 +307,10 @@ async def test_what_waits_behind_a_failure_is_signed_by_another_worker(misbehavi
         (line,) = pool._dispatch.crews[0].lines
         before = rules.calls(Function.SIGN_INIT)
         rules.set(Function.SIGN_INIT, Action.HANG)
-        first = asyncio.create_task(pool.sign_challenge(_challenge(), key))
-        await _until(lambda: rules.calls(Function.SIGN_INIT) > before)
-        second = asyncio.create_task(pool.sign_challenge(_challenge(), key))
-        await _until(lambda: line.load == 2)
+        first = asyncio.create_task(pool.sign_challenge(random_challenge(), key))
+        await until(lambda: rules.calls(Function.SIGN_INIT) > before)
+        second = asyncio.create_task(pool.sign_challenge(random_challenge(), key))
+        await until(lambda: line.load == 2)
         rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_HOST_MEMORY"], times=1)
         rules.lift(Function.SIGN_INIT)
         with pytest.raises(HsmError):
@@ -473,13 +322,13 @@ async def test_failure_to_start_is_shared(token: Token, pool: Pool, caplog: pyte
     """Callers who wait while a start fails share its failure; each does not start a worker of its own."""
     killed = (await pool.status()).pid
     os.kill(killed, signal.SIGKILL)
-    await _until(lambda: not _pids(pool))
+    await until(lambda: not pids(pool))
     (token.folder / softhsm.TOKENS).rename(token.folder / "elsewhere")
     calls = [asyncio.create_task(pool.canary()) for _ in range(10)]
     started: set[int] = set()
     while not all(call.done() for call in calls):
         started |= {child.pid for crew in pool._dispatch.crews for child in crew.children if not child.ended}
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     # The end of a killed worker is heard of at its pipe before it is at its process.
     assert len(started - {killed}) == 1
@@ -497,57 +346,6 @@ async def test_module_that_never_loads(misbehaving: Misbehaving) -> None:
     await pool.close()
 
 
-async def test_worker_is_not_killed_in_its_login(
-    misbehaving: Misbehaving, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A login that takes too long is reported and refused to wait for, but goes on, and no other begins."""
-    misbehaving.rules.set(Function.LOGIN, Action.HANG)
-    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0)
-    key = pool._key_called(KeyLabel.INSTITUTION)
-    with caplog.at_level(logging.ERROR), pytest.raises(HsmTimeout):
-        await pool.start()
-    assert "still logging in" in caplog.text
-    (child,) = pool._dispatch.crews[0].children
-    with pytest.raises(HsmUnavailable, match="logging in"):
-        await pool.sign_challenge(_challenge(), key)
-    assert pool.health().hsms[0].workers[WorkerState.LOGGING_IN] == 1
-    misbehaving.rules.lift(Function.LOGIN)
-    await _until(lambda: pool.health().up)
-    assert (await pool.status()).pid == child.pid
-    await pool.close()
-    assert child.status == 0
-
-
-async def test_close_leaves_a_login_alone(misbehaving: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
-    """Closing waits for a worker that is logging in, and leaves it behind rather than kill it."""
-    misbehaving.rules.set(Function.LOGIN, Action.HANG)
-    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0)
-    with pytest.raises(HsmTimeout):
-        await pool.start()
-    (child,) = pool._dispatch.crews[0].children
-    await pool.close()
-    assert running(child.pid)
-    assert "left behind while logging in" in caplog.text
-    misbehaving.rules.lift(Function.LOGIN)
-    await pool.close()
-    assert child.status == 0
-
-
-async def test_close_ends_hung_workers(token: Token) -> None:
-    """Closing ends a worker that does not answer, and its callers hear of it."""
-    pool = Pool([token.hsm()], state=token.state, sign_seconds=30)
-    await pool.start()
-    hung = (await pool.status()).pid
-    os.kill(hung, signal.SIGSTOP)
-    calls = [asyncio.create_task(_sign(pool, token)) for _ in range(3)]
-    await _until(lambda: pool.health().queued == 1)
-    await pool.close()
-    for call in calls:
-        with pytest.raises(HsmUnavailable):
-            await call
-    assert not running(hung)
-
-
 async def test_closed_pool_refuses(token: Token) -> None:
     """After it was closed, once or twice, a pool starts nothing and says so."""
     pool = Pool([token.hsm()], state=token.state)
@@ -555,7 +353,7 @@ async def test_closed_pool_refuses(token: Token) -> None:
     await pool.close()
     await pool.close()
     with pytest.raises(HsmUnavailable, match="closed"):
-        await _sign(pool, token)
+        await sign(pool, token)
     with pytest.raises(HsmUnavailable, match="closed"):
         await pool.start()
 
@@ -569,36 +367,16 @@ async def test_pool_comes_up_later(token: Token) -> None:
             await pool.start()
     (token.folder / "elsewhere").rename(token.folder / softhsm.TOKENS)
     await pool.start()
-    assert len(_pids(pool)) == 2
+    assert len(pids(pool)) == 2
     await pool.canary(KeyLabel.TOKEN)
     await pool.close()
-
-
-async def test_close_during_a_start(token: Token) -> None:
-    """A pool that is closed while it comes up leaves no process."""
-    pool = Pool([token.hsm()], state=token.state)
-    starting = asyncio.create_task(pool.start())
-    await _until(lambda: bool(pool._dispatch.crews[0].children))
-    await pool.close()
-    with pytest.raises(HsmUnavailable):
-        await starting
-
-
-async def test_cancelled_start_is_ended_by_close(token: Token) -> None:
-    """Giving up the start of a pool leaves no process behind either."""
-    async with asyncio.timeout(30):
-        entering = asyncio.create_task(Pool([token.hsm()], state=token.state).__aenter__())
-        await asyncio.sleep(0)
-        entering.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await entering
 
 
 async def test_keys_prove_themselves_without_being_asked(token: Token) -> None:
     """Every key signs a canary at the start and each canary interval, and health tells when and how long."""
     witness = Witness()
     async with Pool([token.hsm()], state=token.state, canary_seconds=0.05, observer=witness) as pool:
-        await _until(lambda: witness.canaries[KeyLabel.TOKEN] >= 3)
+        await until(lambda: witness.canaries[KeyLabel.TOKEN] >= 3)
         (hsm,) = pool.health().hsms
     assert [key.label for key in hsm.keys] == [KeyLabel.INSTITUTION, KeyLabel.TOKEN]
     for key in hsm.keys:
@@ -611,9 +389,9 @@ async def test_idle_loss_is_noticed_by_the_canary(token: Token) -> None:
     """Without any caller a lost token is noticed, and noticed to be back."""
     async with Pool([token.hsm()], state=token.state, canary_seconds=0.1) as pool:
         (token.folder / softhsm.TOKENS).rename(token.folder / "elsewhere")
-        await _until(lambda: pool.health().hsms[0].state is HsmState.DOWN)
+        await until(lambda: pool.health().hsms[0].state is HsmState.DOWN)
         (token.folder / "elsewhere").rename(token.folder / softhsm.TOKENS)
-        await _until(lambda: pool.health().up)
+        await until(lambda: pool.health().up)
 
 
 async def test_rotation_fails_nobody(token: Token) -> None:
@@ -628,7 +406,7 @@ async def test_rotation_fails_nobody(token: Token) -> None:
     async def caller() -> int:
         signed = 0
         while not stopping.is_set():
-            challenge = _challenge()
+            challenge = random_challenge()
             key = using[-1]
             signature = await pool.sign_challenge(challenge, key)
             public = token.institution_key if key == token.key else new
@@ -641,7 +419,7 @@ async def test_rotation_fails_nobody(token: Token) -> None:
         for keys in ((old_spki,), (new_spki, old_spki), (new_spki,))
     )
     async with Pool([one], state=token.state, sign_seconds=5.0) as pool:
-        before = _pids(pool)
+        before = pids(pool)
         callers = [asyncio.create_task(caller()) for _ in range(8)]
         await pool.reconfigure([both])
         assert [key.label for key in pool.health().hsms[0].keys][:2] == [
@@ -652,9 +430,9 @@ async def test_rotation_fails_nobody(token: Token) -> None:
         await pool.reconfigure([other])
         stopping.set()
         assert min(await asyncio.gather(*callers)) > 0
-        assert not before & _pids(pool)
+        assert not before & pids(pool)
         with pytest.raises(HsmRequestRefused, match="holds"):
-            await pool.sign_challenge(_challenge(), token.key)
+            await pool.sign_challenge(random_challenge(), token.key)
 
 
 async def test_what_began_by_other_terms_is_signed_by_them(token: Token, tmp_path: Path) -> None:
@@ -676,7 +454,7 @@ async def test_what_began_by_other_terms_is_signed_by_them(token: Token, tmp_pat
                 assert openssl_verifies(tmp_path, token.folder / softhsm.TOKEN_KEY, text, signature)
             await pool.sign_scenario(scenario_input(kid), key, old)
             await pool.sign_challenge(os.urandom(8), token.key, new)
-            await pool.sign_challenge(_challenge(), token.key, old)
+            await pool.sign_challenge(random_challenge(), token.key, old)
             with pytest.raises(HsmRequestRefused):
                 await pool.sign_token(earlier, key, new)
 
@@ -692,14 +470,14 @@ async def test_workers_that_nobody_turned_from_stay_for_one_more_rotation(token:
     async def fail() -> None:
         raise LookupError
 
-    first = _pids(pool)
+    first = pids(pool)
     with pytest.raises(LookupError):
         await pool.reconfigure([token.hsm()], fail)
-    assert first < _pids(pool)
+    assert first < pids(pool)
     await pool.reconfigure([token.hsm()])
-    assert not first & _pids(pool)
-    assert len(_pids(pool)) == 1
-    await _sign(pool, token)
+    assert not first & pids(pool)
+    assert len(pids(pool)) == 1
+    await sign(pool, token)
 
 
 async def test_failed_rotation_changes_nothing(token: Token, pool: Pool) -> None:
@@ -708,7 +486,7 @@ async def test_failed_rotation_changes_nothing(token: Token, pool: Pool) -> None
     absent = spki(rsa.generate_private_key(65537, 2048).public_key())
     with pytest.raises(InstitutionKeyMismatch):
         await pool.reconfigure([token.hsm(institution_keys=(absent, spki(token.institution_key)))])
-    await _sign(pool, token)
+    await sign(pool, token)
     assert (await pool.status()).pid == worker
 
 
@@ -720,7 +498,7 @@ async def test_health_tells_state_workers_and_failure(token: Token, pool: Pool) 
     assert (hsm.state, hsm.breaker_open, hsm.last_failure, hsm.marker) == (HsmState.UP, False, None, None)
     assert hsm.workers[WorkerState.READY] == 1
     os.kill((await pool.status()).pid, signal.SIGKILL)
-    await _until(lambda: not _pids(pool))
+    await until(lambda: not pids(pool))
     (hsm,) = pool.health().hsms
     assert hsm.state is HsmState.RECOVERING
     assert hsm.last_failure is not None
