@@ -28,7 +28,7 @@ _COMMANDS = {
     "profile": "appliance.cli.profile:profile",
     "revocation": "appliance.cli.revocation:revocation",
     "serve": "appliance.cli.serve:serve",
-    "simulator": "appliance.cli.simulator:simulator",
+    "simulator": "appliance.cli.simulator.command:simulator",
     "status": "appliance.cli.status:status",
     "support-bundle": "appliance.cli.support_bundle:support_bundle",
     "terminal": "appliance.cli.terminal:terminal",

@@ -66,14 +66,14 @@ class Remotes:
         """Return how the desks are, those of terminals among them that are away."""
         return [
             DeskStatus(one.desk, "remote", DeskState(one.state.value), one.since)
-            for one in self._relay.status()
+            for one in self._relay.register.desks()
         ]
 
     def state(self, desk: str) -> DeskState | None:
         """Return how *desk* is; None where no terminal has it. What a terminal has that has not come yet, nobody knows."""
         if self._is_awaited(desk):
             return DeskState.ABSENT
-        state = self._relay.state(desk)
+        state = self._relay.register.state(desk)
         return None if state is None else DeskState(state.value)
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ class Remotes:
     def _is_awaited(self, desk: str) -> bool:
         """Whether *desk* is of a terminal that is configured and has not said since the start which readers it has."""
         alias = desk.partition(desks.SEPARATOR)[0]
-        return alias in self._known_by and not self._relay.has_come(alias)
+        return alias in self._known_by and not self._relay.register.has_come(alias)
 
     def change(self, generation: Generation) -> None:
         """Let go of terminals that are not the peers they were, and have all connect again where terms have changed."""

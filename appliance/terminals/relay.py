@@ -15,7 +15,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -39,9 +38,7 @@ from appliance.terminals import messages
 from appliance.terminals.desks import (
     Progress,
     RelayObserver,
-    RemoteDesk,
     Stage,
-    TerminalStatus,
     Unobserved,
     Work,
 )
@@ -57,28 +54,14 @@ from appliance.terminals.messages import (
     Start,
     Welcome,
 )
-from appliance.terminals.pace import Pace
-from appliance.terminals.places import DeskState, Place, Session, Terms
+from appliance.terminals.places import Place, Session, Terms
+from appliance.terminals.register import Register, Terminal
 from appliance.terminals.remote import Connection, RemoteCard
 from appliance.terminals.signing import ScenarioSigner
 
 _LOG = logging.getLogger(__name__)
 
-_CONNECT_BURST, _CONNECT_RATE = 6, 0.2
-"""Connections of one terminal: more in a row are two terminals with one certificate, or one that does not wait."""
 _RETRY_MS: Final = 5_000
-
-
-@dataclass(slots=True)
-class _Terminal:
-    """One identity: how it is connected now, and which readers it had last."""
-
-    since: float
-    connection: Connection | None = None
-    line: Line | None = None
-    hello: Hello | None = None
-    places: dict[str, Place] = field(default_factory=dict)
-    pace: Pace = field(default_factory=lambda: Pace(_CONNECT_BURST, _CONNECT_RATE))
 
 
 class Relay:
@@ -99,7 +82,8 @@ class Relay:
         self._terms, self._issuer, self._signer = terms, issuer, signer
         self._observer: RelayObserver = observer or Unobserved()
         self._clock = clock
-        self._terminals: dict[str, _Terminal] = {}
+        self.register = Register(clock)
+        """Who is connected, with which desks."""
         self._open = 0
         self._draining = False
         self._changed = asyncio.Event()
@@ -135,7 +119,7 @@ class Relay:
             self._open -= 1
         return socket
 
-    def _admit(self, request: web.Request, socket: web.WebSocketResponse, alias: str) -> _Terminal:
+    def _admit(self, request: web.Request, socket: web.WebSocketResponse, alias: str) -> Terminal:
         offered = request.headers.get("Sec-WebSocket-Protocol", "")
         if SUBPROTOCOL not in [name.strip() for name in offered.split(",")] or not socket.can_prepare(
             request
@@ -143,14 +127,12 @@ class Relay:
             raise RequestMalformed(f"this is for WebSockets that speak {SUBPROTOCOL}")
         if self._draining or self._open >= self._terms.most:
             raise TerminalsFull("the appliance takes no more terminals now")
-        terminal = self._terminals.setdefault(alias, _Terminal(self._clock()))
+        terminal = self.register.entered(alias)
         if not terminal.pace.allows(time.monotonic()):
             raise TerminalFlooding(f"'{alias}' connects again and again")
         return terminal
 
-    async def _serve(
-        self, alias: str, terminal: _Terminal, socket: web.WebSocketResponse, line: Line
-    ) -> None:
+    async def _serve(self, alias: str, terminal: Terminal, socket: web.WebSocketResponse, line: Line) -> None:
         try:
             error = await self._converse(alias, terminal, socket, line)
             line.read_through()
@@ -163,7 +145,7 @@ class Relay:
             line.cut()
 
     async def _converse(
-        self, alias: str, terminal: _Terminal, socket: web.WebSocketResponse, line: Line
+        self, alias: str, terminal: Terminal, socket: web.WebSocketResponse, line: Line
     ) -> ApplianceError | None:
         """Take what the terminal says until it is gone; return the error that it is to be cut off for, if any."""
         connection: Connection | None = None
@@ -201,10 +183,10 @@ class Relay:
             raise TerminalSigningOff("the terminal insists on signed scenarios")
         return hello
 
-    def _connected(self, alias: str, terminal: _Terminal, hello: Hello, line: Line) -> Connection:
+    def _connected(self, alias: str, terminal: Terminal, hello: Hello, line: Line) -> Connection:
         if self._draining:
             raise TerminalsFull("the appliance is about to stop")
-        if self._terminals.get(alias) is not terminal:
+        if not self.register.has(alias, terminal):
             raise TerminalLost("the terminal was forgotten before it introduced itself")
         self._let_go(terminal, CloseCode.REPLACED, "the terminal has connected again")
         connection = Connection(
@@ -235,7 +217,7 @@ class Relay:
         self._observer.refused(alias, code)
         _LOG.info("terminal refused terminal=%s code=%s", alias, code)
 
-    def _disconnected(self, terminal: _Terminal, connection: Connection, code: str | None) -> None:
+    def _disconnected(self, terminal: Terminal, connection: Connection, code: str | None) -> None:
         """Take note that *connection* has ended, unless that is known."""
         connection.lose(TerminalLost(f"the connection to '{connection.alias}' ended"))
         if terminal.connection is connection:
@@ -244,7 +226,7 @@ class Relay:
             _LOG.info("terminal disconnected terminal=%s code=%s", connection.alias, code or "-")
         self._changed.set()
 
-    def _let_go(self, terminal: _Terminal, close_with: CloseCode, why: str) -> None:
+    def _let_go(self, terminal: Terminal, close_with: CloseCode, why: str) -> None:
         """End the terminal's connection, if it has one; its sessions end with TerminalLost at once."""
         connection, line = terminal.connection, terminal.line
         if connection is not None and line is not None:
@@ -255,41 +237,6 @@ class Relay:
             task.add_done_callback(self._goodbyes.discard)
 
     # --- desks ----------------------------------------------------------------------------------------------
-
-    def status(self) -> tuple[RemoteDesk, ...]:
-        """Return how the desks are, in the order of their names; those of terminals that are away among them."""
-        return tuple(
-            RemoteDesk(f"{alias}.{reader}", "remote", place.shown, place.since)
-            for alias, terminal in sorted(self._terminals.items())
-            for reader, place in sorted(terminal.places.items())
-        )
-
-    def state(self, desk: str) -> DeskState | None:
-        """Return how *desk* is; None where no terminal has it."""
-        alias, _, reader = desk.partition(".")
-        terminal = self._terminals.get(alias)
-        place = None if terminal is None else terminal.places.get(reader)
-        return None if place is None else place.shown
-
-    def has_come(self, alias: str) -> bool:
-        """Return whether the terminal called *alias* has introduced itself, so that its readers are known."""
-        terminal = self._terminals.get(alias)
-        return terminal is not None and terminal.hello is not None
-
-    def terminals(self) -> tuple[TerminalStatus, ...]:
-        """Return how the terminals are that have ever been connected, in the order of their names."""
-        return tuple(
-            TerminalStatus(
-                alias,
-                terminal.connection is not None,
-                terminal.since,
-                terminal.hello.software,
-                terminal.hello.version,
-                terminal.hello.require_signed,
-            )
-            for alias, terminal in sorted(self._terminals.items())
-            if terminal.hello is not None
-        )
 
     @asynccontextmanager
     async def card(self, desk: str, work: Work, progress: Progress) -> AsyncIterator[RemoteCard]:
@@ -330,18 +277,20 @@ class Relay:
     def _place(self, desk: str) -> tuple[Connection, Place]:
         if self._draining:
             raise GatewayDraining("the appliance is about to stop")
-        alias, _, reader = desk.partition(".")
-        terminal = self._terminals.get(alias)
-        if terminal is None or reader not in terminal.places:
+        found = self.register.found(desk)
+        if found is None:
             raise DeskUnknown("no terminal has that desk")
-        connection, place = terminal.connection, terminal.places[reader]
+        terminal, place = found
+        connection = terminal.connection
         if connection is None:
-            raise TerminalAbsent(f"'{alias}' is not connected")
+            raise TerminalAbsent(f"the terminal of '{desk}' is not connected")
         if place.session is not None:
             raise ReaderBusy(f"an authentication is under way at '{desk}'")
         if connection.stale:
             # Two readers in turn could keep up settings and keys that are no more, for as long as people come.
-            raise TerminalAbsent(f"'{alias}' connects again, by new settings, when its other reader is free")
+            raise TerminalAbsent(
+                f"'{connection.alias}' connects again, by new settings, when its other reader is free"
+            )
         return connection, place
 
     async def _wait(self, connection: Connection, session: Session) -> None:
@@ -355,15 +304,13 @@ class Relay:
 
     def retain(self, aliases: Collection[str]) -> None:
         """Forget terminals that are none of *aliases* any more; their connections end."""
-        for alias in set(self._terminals) - set(aliases):
-            self._let_go(
-                self._terminals.pop(alias), CloseCode.RENEWED, "the terminal is not configured any more"
-            )
+        for terminal in self.register.struck(aliases):
+            self._let_go(terminal, CloseCode.RENEWED, "the terminal is not configured any more")
 
     def renew(self, terms: Terms, issuer: str, signer: ScenarioSigner | None) -> None:
         """Take over new settings: terminals connect again, each as soon as it has no session."""
         self._terms, self._issuer, self._signer = terms, issuer, signer
-        for terminal in self._terminals.values():
+        for terminal in self.register:
             if terminal.connection is not None:
                 terminal.connection.stale = True
                 self._session_over(terminal)
@@ -375,21 +322,21 @@ class Relay:
         Terminals without a session are sent to another node at once.
         """
         self._draining = True
-        for terminal in self._terminals.values():
+        for terminal in self.register:
             if terminal.connection is not None and terminal.line is not None:
                 terminal.connection.stale = True
                 terminal.line.post(Drain(retry_ms=_RETRY_MS))
                 self._session_over(terminal)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(one.connection is not None for one in self._terminals.values()):
+                while any(one.connection is not None for one in self.register):
                     self._changed.clear()
                     await self._changed.wait()
-        for terminal in self._terminals.values():
+        for terminal in self.register:
             self._let_go(terminal, CloseCode.GOING_AWAY, "the appliance stops")
         await asyncio.gather(*self._goodbyes, return_exceptions=True)
 
-    def _session_over(self, terminal: _Terminal) -> None:
+    def _session_over(self, terminal: Terminal) -> None:
         """Close the connection of *terminal* where it is used up, and tell `drain`."""
         connection = terminal.connection
         if connection is not None and connection.stale and not connection.engaged:

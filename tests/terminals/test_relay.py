@@ -284,7 +284,7 @@ async def test_one_card_after_another_and_readers_side_by_side() -> None:
             await wire.say(answer(await asked(wire)))
             await task
             await wire.hear(Result)
-        (connection,) = [one.connection for one in there.relay._terminals.values()]
+        (connection,) = [one.connection for one in there.relay.register]
         assert connection is not None
         assert len(connection._sessions) == MOST_LEFT
 
@@ -323,7 +323,7 @@ async def test_desks_that_cannot_be_used_say_why() -> None:
         await there.until(lambda: there.states() == {"absent"})
         with pytest.raises(TerminalAbsent):
             await held(there, 3)
-        (status,) = there.relay.terminals()
+        (status,) = there.relay.register.terminals()
         assert (status.terminal, status.connected, status.software) == ("t1", False, "example")
 
 
@@ -560,7 +560,7 @@ async def test_who_does_not_introduce_itself_is_cut_off() -> None:
         wire = await there.connect("t2")
         await wire.say(Card(reader="r1", state=CardState.PRESENT, insertion=1))
         assert await wire.closed() == CloseCode.VIOLATED
-        assert there.relay.status() == ()
+        assert there.relay.register.desks() == ()
 
 
 async def test_only_our_subprotocol_is_spoken() -> None:
@@ -665,14 +665,14 @@ async def test_all_terminals_come_back_at_once() -> None:
         names = [f"t{number}" for number in range(100)]
         for _ in range(2):
             wires = await asyncio.gather(*map(one, names))
-            assert {desk.state for desk in there.relay.status()} == {"card"}
+            assert {desk.state for desk in there.relay.register.desks()} == {"card"}
         tasks = [
             asyncio.create_task(held(there, number, desk=f"{name}.r1")) for number, name in enumerate(names)
         ]
         await asyncio.gather(*(echo(wire) for wire in wires))
         await asyncio.gather(*tasks)
         await asyncio.gather(*(wire.socket.close() for wire in wires))
-        await there.until(lambda: {desk.state for desk in there.relay.status()} == {"absent"})
+        await there.until(lambda: {desk.state for desk in there.relay.register.desks()} == {"absent"})
 
 
 async def echo(wire: Wire) -> None:
@@ -745,7 +745,7 @@ async def test_a_terminal_that_insists_is_refused_where_nothing_is_signed() -> N
         await wire.say(hello(R1, require_signed=True))
         assert (await wire.hear(ApplianceProblem)).code == "terminal_signing_off"
         assert await wire.closed() == CloseCode.SIGNING_OFF
-        assert there.relay.status() == ()
+        assert there.relay.register.desks() == ()
 
 
 # --- lifecycle ----------------------------------------------------------------------------------------------
@@ -802,7 +802,7 @@ async def test_new_settings_reach_terminals_when_they_are_free() -> None:
         await wire.say(answer(said))
         await task
         assert await wire.closed() == CloseCode.RENEWED
-        assert {one.desk for one in there.relay.status()} == {"t1.r1", "t2.r1"}
+        assert {one.desk for one in there.relay.register.desks()} == {"t1.r1", "t2.r1"}
         welcome = await (await there.connect()).introduced(hello())
         assert (welcome.heartbeat_ms, welcome.issuer) == (7000, "https://new.test")
 
@@ -834,7 +834,7 @@ async def test_a_terminal_that_is_forgotten_before_it_introduces_itself_gets_no_
         there.relay.retain(set())
         await slow.say(hello())
         assert await slow.closed() == CloseCode.DONE
-        assert there.relay.status() == ()
+        assert there.relay.register.desks() == ()
 
 
 # --- fuzz ---------------------------------------------------------------------------------------------------

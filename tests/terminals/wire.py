@@ -130,7 +130,7 @@ class Served:
 
     def states(self, alias: str = "t1") -> set[str]:
         """Return how the desks of *alias* are."""
-        return {str(one.state) for one in self.relay.status() if one.desk.startswith(f"{alias}.")}
+        return {str(one.state) for one in self.relay.register.desks() if one.desk.startswith(f"{alias}.")}
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the event loop turn until *condition* holds."""

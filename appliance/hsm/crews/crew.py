@@ -12,7 +12,6 @@ growing pauses. A worker is ready when every key has signed a canary, so each tr
 import asyncio
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -24,8 +23,9 @@ from appliance.hsm.crews.errands import Errands, Processes
 from appliance.hsm.crews.house import House, Limits
 from appliance.hsm.crews.line import DEPTH, Job, Line
 from appliance.hsm.crews.logins import LoginGate
+from appliance.hsm.crews.notices import Notices
 from appliance.hsm.crews.recruit import StartFailed, bring_up, error_of, started
-from appliance.hsm.health import Failure, HsmHealth, HsmState, WorkerState
+from appliance.hsm.health import HsmHealth, HsmState, WorkerState
 from appliance.hsm.ladder import ErrorClass, Rung
 from appliance.hsm.marker import Marker
 from appliance.hsm.messages import (
@@ -62,18 +62,17 @@ class Crew:
     ) -> None:
         self.hsm = hsm
         self.lines: list[Line] = []
-        self.last_failure: Failure | None = None
         self.cause: ApplianceError | None = None
         """What stopped the last try."""
         self._gate = gate
         self._limits = limits
         self._house = house
         self._observer = observer
+        self._notices = Notices(hsm.alias, observer)
         self._clock = clock
         self._breaker = Breaker()
         self._out_of_patience = False
         self._down_since = 0.0
-        self._announced_open = False
         self._was_up = False
         self._lost = 0
         """How many workers are to be replaced."""
@@ -198,7 +197,7 @@ class Crew:
             workers={state: workers[state] for state in WorkerState},
             keys=self._canaries.health(),
             breaker_open=self.refusing,
-            last_failure=self.last_failure,
+            last_failure=self._notices.last_failure,
             marker=str(marker.path) if marker.is_set() else None,
         )
 
@@ -225,7 +224,7 @@ class Crew:
         match progress:
             case Climbing(_, ckr, error_class):
                 job.seen_failing = True
-                self._note(HsmUnavailable(f"a worker is recovering from {ckr}"), ckr, error_class)
+                self._notices.failed(HsmUnavailable(f"a worker is recovering from {ckr}"), ckr, error_class)
             case Climbed(rung, healed):
                 self._observer.recovered(self.hsm.alias, rung, healed=healed)
             case LoginNeeded():
@@ -238,7 +237,7 @@ class Crew:
         """Replace the worker, and hand its jobs back (`line.Crewman`)."""
         if line in self.lines:
             if not self._closed:
-                self._note(error, "", ErrorClass.TRANSIENT)
+                self._notices.failed(error, "", ErrorClass.TRANSIENT)
             self._remove(line)
         self._errands.run(self._processes.dismiss(line.child))
         self._house.lost(self, jobs, error)
@@ -246,7 +245,7 @@ class Crew:
 
     def discard(self, line: Line, why: str) -> None:
         """End the worker at *line* at once, unless it is logging in: it is hung, or talks nonsense."""
-        self._note(HsmUnavailable(why), "", ErrorClass.TRANSIENT)
+        self._notices.failed(HsmUnavailable(why), "", ErrorClass.TRANSIENT)
         self._remove(line)
         line.child.kill()
         line.child.hang_up()
@@ -285,7 +284,7 @@ class Crew:
             self._observer.worker_changed(self.hsm.alias, number, WorkerState.ABSENT)
             if self._closed:
                 return
-            self._note(failed.error, failed.ckr, failed.error_class)
+            self._notices.failed(failed.error, failed.ckr, failed.error_class)
             self.cause = failed.error
             self._breaker.failed(self._clock())
         else:
@@ -377,7 +376,7 @@ class Crew:
         if line.login_failed and isinstance(error, HsmPinRejected):
             self._gate.rejected(self.hsm, error)
         if not job.seen_failing or refusal.error_class is ErrorClass.AUTH:
-            self._note(error, refusal.ckr, refusal.error_class)
+            self._notices.failed(error, refusal.ckr, refusal.error_class)
         if not refusal.usable and line in self.lines:
             # The worker ends by itself. Nothing more is given to it.
             self.cause = error
@@ -399,16 +398,5 @@ class Crew:
             self._errands.later(self._limits.sign, self._lose_patience)
         self._wake.set()
 
-    def _note(self, error: ApplianceError, ckr: str, error_class: ErrorClass) -> None:
-        self.last_failure = Failure(error.code, ckr or None, error.detail, time.time())
-        self._observer.failed(self.hsm.alias, ckr or error.code, error_class)
-        if error_class is ErrorClass.AUTH:
-            self._observer.pin_tries_low(self.hsm.alias)
-        _LOG.info("hsm failed hsm=%s code=%s ckr=%s class=%s", self.hsm.alias, error.code, ckr, error_class)
-
     def _announce(self) -> None:
-        if self.refusing != self._announced_open:
-            self._announced_open = self.refusing
-            self._observer.breaker(self.hsm.alias, is_open=self._announced_open)
-            if self._was_up:
-                _LOG.warning("hsm %s hsm=%s", "down" if self._announced_open else "up", self.hsm.alias)
+        self._notices.down(is_down=self.refusing, was_up=self._was_up)

@@ -72,9 +72,9 @@ async def served(socket: Path, relay: Relay) -> AsyncIterator[Relay]:
 async def desk(relay: Relay, wanted: DeskState) -> str:
     """Wait until the terminal's one desk is as *wanted*, and return its name."""
     async with asyncio.timeout(PATIENCE):
-        while not [each for each in relay.status() if each.state is wanted]:  # noqa: ASYNC110  # it tells nobody
+        while not [each for each in relay.register.desks() if each.state is wanted]:  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0.02)
-    (one,) = relay.status()
+    (one,) = relay.register.desks()
     return one.desk
 
 
@@ -172,7 +172,7 @@ async def test_a_card_whose_pin_has_no_try_left_is_told_for_what_it_is(
 async def desk_is_empty(relay: Relay) -> None:
     """Wait until the relay has heard that the card is gone; the desk is busy as long as its session lasts."""
     async with asyncio.timeout(PATIENCE):
-        while relay._terminals["ward-3"].places[READER].state is CardState.PRESENT:  # noqa: ASYNC110  # it tells nobody
+        while any(one.places[READER].state is CardState.PRESENT for one in relay.register):  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0.02)
 
 
