@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from typing import Any
 
 from tests.hsm.conftest import ISSUER
@@ -23,8 +24,9 @@ def header(kid: str) -> dict[str, Any]:
 
 
 def payload(**changes: object) -> dict[str, Any]:
-    """Return the claims of a result token."""
-    return {"iss": ISSUER, "iat": 1_700_000_000, "exp": 1_700_000_300, **changes}
+    """Return the claims of a result token that is issued now."""
+    now = int(time.time())
+    return {"iss": ISSUER, "iat": now, "exp": now + 300, **changes}
 
 
 def signing_input(kid: str, **changes: object) -> bytes:
@@ -33,11 +35,12 @@ def signing_input(kid: str, **changes: object) -> bytes:
 
 
 def scenario(**changes: object) -> dict[str, Any]:
-    """Return the claims of a scenario."""
+    """Return the claims of a scenario that is issued now."""
+    now = int(time.time())
     return {
         "iss": ISSUER,
-        "iat": 1_700_000_000,
-        "exp": 1_700_000_060,
+        "iat": now,
+        "exp": now + 60,
         "terminal": "desk",
         "nonce": "0" * 32,
         "reader": "r1",

@@ -1,4 +1,5 @@
 import json
+import time
 
 import jwt
 import pytest
@@ -16,8 +17,8 @@ from tests.hsm.conftest import ISSUER
 from tests.hsm.jwt_parts import encoded, header, part, payload, scenario, scenario_input, signing_input
 
 KID = "kid-of-the-pinned-key"
-TOKENS = TokenAdmission(ISSUER, KID, 300)
-SCENARIOS = ScenarioAdmission(ISSUER, KID)
+TOKENS = TokenAdmission(ISSUER, KID, 300, time.time)
+SCENARIOS = ScenarioAdmission(ISSUER, KID, time.time)
 
 
 class Clock:
@@ -79,9 +80,32 @@ def test_refused_challenge_does_not_count() -> None:
 
 
 def test_result_token_is_let_through() -> None:
-    """A token of ours passes, with whatever other claims, up to the longest lifetime."""
+    """A token of ours passes, with whatever other claims, with the longest lifetime."""
     TOKENS.admit(signing_input(KID, sub="x", identity_check={"method": "face"}))
-    TOKENS.admit(signing_input(KID, iat=1, exp=301))
+
+
+@pytest.mark.parametrize("iat", [9_940, 10_000, 10_060])
+def test_what_is_issued_now_is_let_through(iat: int) -> None:
+    """A minute to either side: a statement may have waited, and clocks are set."""
+    TokenAdmission(ISSUER, KID, 300, lambda: 10_000.0).admit(signing_input(KID, iat=iat, exp=iat + 300))
+    ScenarioAdmission(ISSUER, KID, lambda: 10_000.0).admit(scenario_input(KID, iat=iat, exp=iat + 60))
+
+
+@pytest.mark.parametrize("iat", [0, 9_939, 10_061, 10**12])
+def test_another_time_is_refused(iat: int) -> None:
+    """Nobody gets a token of yesterday, or one that begins to count next year; nor a scenario."""
+    with pytest.raises(HsmRequestRefused, match="another time"):
+        TokenAdmission(ISSUER, KID, 300, lambda: 10_000.0).admit(signing_input(KID, iat=iat, exp=iat + 300))
+    with pytest.raises(HsmRequestRefused, match="another time"):
+        ScenarioAdmission(ISSUER, KID, lambda: 10_000.0).admit(scenario_input(KID, iat=iat, exp=iat + 60))
+
+
+@pytest.mark.parametrize("seconds", [61, 0, -1])
+def test_a_scenario_lives_for_a_minute_at_most(seconds: int) -> None:
+    """And for more than nothing."""
+    now = int(time.time())
+    with pytest.raises(HsmRequestRefused, match="lives"):
+        SCENARIOS.admit(scenario_input(KID, iat=now, exp=now + seconds))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +245,7 @@ def test_tokens_and_scenarios_are_not_taken_for_one_another() -> None:
         TOKENS.admit(scenario_input(KID))
     typed = part({**header(KID), "typ": "jpki-scenario+jwt"})
     with pytest.raises(HsmRequestRefused, match="claims"):
-        SCENARIOS.admit(typed + b"." + part(payload(exp=1_700_000_060)))
+        SCENARIOS.admit(typed + b"." + part(payload(exp=payload()["iat"] + 60)))
 
 
 @pytest.mark.parametrize(
@@ -229,8 +253,6 @@ def test_tokens_and_scenarios_are_not_taken_for_one_another() -> None:
     [
         {"iss": "https://other.test"},
         {"iat": 1_700_000_000.0},
-        {"exp": 1_700_000_061},
-        {"exp": 1_700_000_000},
         {"sub": "a token"},
         {"terminal": "A"},
         {"terminal": None},

@@ -445,7 +445,7 @@ async def test_what_began_by_other_terms_is_signed_by_them(token: Token, tmp_pat
     before = token.hsm()
     after = token.hsm(issuer="https://renewed.test", token_lifetime_seconds=60, challenge_bytes=8)
     old, new = before.setup.terms, after.setup.terms
-    earlier, later = signing_input(kid), signing_input(kid, iss=new.issuer, exp=1_700_000_060)
+    earlier, later = signing_input(kid), signing_input(kid, iss=new.issuer, exp=int(time.time()) + 60)
     async with Pool([before], state=token.state, sign_seconds=2.0) as pool:
 
         async def turn() -> None:

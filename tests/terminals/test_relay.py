@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -699,7 +700,7 @@ async def test_what_waits_has_no_tasks_of_its_own() -> None:
 
 def signer(key: ec.EllipticCurvePrivateKey) -> ScenarioSigner:
     """Return what signs scenarios with *key*, as the HSM would: what its worker lets through, and nothing else."""
-    admission = ScenarioAdmission("https://appliance.test", thumbprint(key.public_key()))
+    admission = ScenarioAdmission("https://appliance.test", thumbprint(key.public_key()), time.time)
 
     async def sign(signing_input: bytes) -> bytes:
         admission.admit(signing_input)

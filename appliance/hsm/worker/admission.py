@@ -20,6 +20,8 @@ from appliance.trust.jwk import ALGORITHM, SCENARIO_CLAIMS, SCENARIO_SECONDS, SC
 
 LARGEST_SIGNING_INPUT = 16 * 1024
 _WINDOW_SECONDS = 60.0
+_CLOCK_SECONDS = 60.0
+"""By which a statement's time of issue may lie beside the worker's clock: it may have waited, or the clock was just set."""
 
 
 class ChallengeAdmission:
@@ -47,11 +49,17 @@ class ChallengeAdmission:
 
 @dataclass(frozen=True, slots=True)
 class TokenAdmission:
-    """Result tokens by *issuer*, signed with the key of *thumbprint*, living *lifetime* seconds at most."""
+    """
+    Result tokens by *issuer*, signed with the key of *thumbprint*, living *lifetime* seconds at most.
+
+    *clock* gives seconds since the epoch. It is the machine's own: whoever takes the daemon over for an hour gets tokens
+    of that hour, none of yesterday and none for next year.
+    """
 
     issuer: str
     thumbprint: str
     lifetime: int
+    clock: Callable[[], float]
 
     def admit(self, signing_input: bytes) -> None:
         """
@@ -60,17 +68,24 @@ class TokenAdmission:
         It is let through when, checked in this order,
           1. it is at most 16 KiB, two unpadded base64url parts joined by a dot (RFC 7515 §7.1);
           2. the header is exactly our `typ`, ES256, and the pinned key's thumbprint as `kid`;
-          3. the payload is an object with our `iss`, integer `iat` and `exp`, and a lifetime within bounds.
+          3. the payload is an object with our `iss`, integer `iat` and `exp`, a lifetime within bounds, and issued
+             now, give or take a minute.
         """
-        _claims(signing_input, TOKEN_TYPE, self.thumbprint, self.issuer, self.lifetime)
+        claims = _claims(signing_input, TOKEN_TYPE, self.thumbprint, self.issuer)
+        _require_time(claims, self.lifetime, self.clock())
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioAdmission:
-    """Scenarios by *issuer*, signed with the key of *thumbprint*: commands for a card, for one terminal and session."""
+    """
+    Scenarios by *issuer*, signed with the key of *thumbprint*: commands for a card, for one terminal and session.
+
+    *clock* is as for tokens.
+    """
 
     issuer: str
     thumbprint: str
+    clock: Callable[[], float]
 
     def admit(self, signing_input: bytes) -> None:
         """
@@ -83,7 +98,8 @@ class ScenarioAdmission:
              the holder verified. VERIFY comes with data only where that is 照合番号B, for the card's front, and what
              changes, resets or switches off a PIN does not come at all: a PIN never comes from here.
         """
-        claims = _claims(signing_input, SCENARIO_TYPE, self.thumbprint, self.issuer, SCENARIO_SECONDS)
+        claims = _claims(signing_input, SCENARIO_TYPE, self.thumbprint, self.issuer)
+        _require_time(claims, SCENARIO_SECONDS, self.clock())
         if claims.keys() != SCENARIO_CLAIMS:
             raise HsmRequestRefused("these are not the claims of a scenario")
         for name, form in _SCENARIO_FORMS.items():
@@ -128,9 +144,7 @@ def _is_step(step: object, mode: object) -> bool:
     )
 
 
-def _claims(
-    signing_input: bytes, kind: str, thumbprint: str, issuer: str, lifetime: int
-) -> dict[str, object]:
+def _claims(signing_input: bytes, kind: str, thumbprint: str, issuer: str) -> dict[str, object]:
     """Return the payload of a *signing_input* of the type *kind*, or raise HsmRequestRefused."""
     if len(signing_input) > LARGEST_SIGNING_INPUT:
         raise HsmRequestRefused(f"a signing input of {len(signing_input)} bytes")
@@ -142,13 +156,18 @@ def _claims(
         raise HsmRequestRefused(f"the header is not that of a {kind}")
     if payload.get("iss") != issuer:
         raise HsmRequestRefused("the token names another issuer")
-    issued, expires = payload.get("iat"), payload.get("exp")
+    return payload
+
+
+def _require_time(claims: dict[str, object], lifetime: int, now: float) -> None:
+    issued, expires = claims.get("iat"), claims.get("exp")
     # bool is an int to Python, and not to JSON.
     if type(issued) is not int or type(expires) is not int:
         raise HsmRequestRefused("iat and exp are integers")
     if not 0 < expires - issued <= lifetime:
         raise HsmRequestRefused(f"a token that lives {expires - issued} seconds")
-    return payload
+    if abs(issued - now) > _CLOCK_SECONDS:
+        raise HsmRequestRefused("a token of another time than now")
 
 
 class CheckpointAdmission:

@@ -76,8 +76,10 @@ class Desk:
                 raise ValueError("the keyring has let another kind of token key pass")
             self._token_key = fingerprint(setup.token_key)
             self._statements = {
-                SignToken: TokenAdmission(setup.issuer, thumbprint(key), setup.token_lifetime_seconds),
-                SignScenario: ScenarioAdmission(setup.issuer, thumbprint(key)),
+                SignToken: TokenAdmission(
+                    setup.issuer, thumbprint(key), setup.token_lifetime_seconds, time.time
+                ),
+                SignScenario: ScenarioAdmission(setup.issuer, thumbprint(key), time.time),
             }
         self._ledger_key = None if setup.ledger_key is None else fingerprint(setup.ledger_key)
         self._checkpoints = CheckpointAdmission(setup.ledger_origin)
