@@ -89,21 +89,18 @@ for file in appliance.toml terminal.toml handover.toml; do
 done
 
 doc=$root/usr/share/doc/jpki-appliance
-mkdir -p "$doc"
-cp README.md docs/*.md "$doc/"
-if [ -d docs/guide ]; then cp -r docs/guide "$doc/"; fi
+"$home/bin/python" packaging/documentation.py "$doc"
 cp packaging/debian/copyright "$doc/copyright"
 {
     echo "jpki-appliance ($version) bookworm; urgency=medium"
-    printf '\n  * CHANGELOG.md.gz, beside this file, says what changes for an operator.\n\n'
+    printf '\n  * CHANGELOG.md, beside this file, says what changes for an operator.\n\n'
     echo " -- $(sed -n 's/^Maintainer: //p' packaging/debian/control)  $(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")"
 } > "$doc/changelog"
-cp CHANGELOG.md "$doc/"
 "$home/bin/python" packaging/manual.py "$root/usr/share/man"
 "$BIN/cyclonedx-py" environment --output-reproducible --spec-version 1.6 --pyproject pyproject.toml \
     --mc-type application --output-file "$doc/sbom.cdx.json" "$home/bin/python" 2>/dev/null
 put packaging/debian/lintian-overrides usr/share/lintian/overrides/jpki-appliance
-find "$doc" -type f \( -name 'changelog' -o -name '*.md' -size +3k -o -name '*.json' \) -exec gzip --best --no-name {} +
+gzip --best --no-name "$doc/changelog" "$doc/sbom.cdx.json"
 find "$root/usr/share/man" -type f -exec gzip --best --no-name {} +
 
 # -- the package ----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """
-Write the manual pages into a folder: one for each command, made from what `--help` says, one for the configuration, made
-from the annotated example, and those that are prose (packaging/man).
+Write the manual pages into a folder: one for each command, made from what `--help` says, one for each configuration file,
+made from what the package installs, and those that are prose (packaging/man).
 
     python packaging/manual.py FOLDER
 """
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from configuration import installed
 
 from appliance import __version__
 from appliance.cli.main import command
@@ -26,6 +27,28 @@ _EXIT_STATUS = (
     ("2", "The command was used wrongly."),
     ("78", "An operator is needed: trying again as it is would do harm or no good."),
 )
+_EXIT_STATUS_OF = {
+    "jpki-appliance ledger restore": (
+        ("3", "It was restored, and the checkpoint is of entries that the backup does not have."),
+    ),
+}
+"""What one command alone ends with."""
+_CONFIGURATIONS = {
+    "jpki-appliance.toml": ("appliance.toml", "configuration of a PIN-less My Number card authentication"),
+    "jpki-terminal.toml": (
+        "terminal.toml",
+        "configuration of a terminal, which brings card readers to an appliance",
+    ),
+    "jpki-handover.toml": (
+        "handover.toml",
+        "configuration of the hand-over for software that knows files alone",
+    ),
+}
+"""The pages of section 5: which file below /etc/jpki-appliance, and what it is."""
+_CONFIGURED_BY = {
+    "jpki-appliance terminal": "jpki-terminal.toml",
+    "jpki-appliance handover": "jpki-handover.toml",
+}
 
 
 def escaped(text: str) -> str:
@@ -84,18 +107,22 @@ def command_page(name: str, context: click.Context) -> str:
                 page = f"{name} {below}".replace(" ", "-")
                 parts.append(f".TP\n.BR {escaped(page)} (1)\n{escaped(found.get_short_help_str(200))}")
     parts.append(".SH EXIT STATUS")
-    parts += [f".TP\n.B {status}\n{escaped(text)}" for status, text in _EXIT_STATUS]
-    also = ["jpki-appliance.toml (5)", "jpki-appliance.service (8)"]
+    statuses = sorted((*_EXIT_STATUS, *_EXIT_STATUS_OF.get(name, ())), key=lambda each: int(each[0]))
+    parts += [f".TP\n.B {status}\n{escaped(text)}" for status, text in statuses]
+    also = [f"{_CONFIGURED_BY.get(name, 'jpki-appliance.toml')} (5)", "jpki-appliance.service (8)"]
     parts += [".SH SEE ALSO", ",\n".join(f".BR {escaped(page)}" for page in also)]
     return "\n".join(parts) + "\n"
 
 
-def configuration_page(example: str) -> str:
-    """Return the page of the configuration file, made of its annotated *example*."""
+def configuration_page(name: str, what: str, file: str) -> str:
+    """Return the page called *name* of the configuration *file*, made of its annotated example; *what* it is."""
+    example = installed(file)
     parts = [
-        heading("jpki-appliance.toml", 5),
+        heading(name, 5),
         ".SH NAME",
-        r"jpki\-appliance.toml \- configuration of a PIN\-less My Number card authentication",
+        f"{escaped(name)} \\- {escaped(what)}",
+        ".SH SYNOPSIS",
+        f".I {escaped('/etc/jpki-appliance/' + file)}",
     ]
     for number, block in enumerate(example.strip().split("\n\n")):
         lines = block.split("\n")
@@ -118,8 +145,8 @@ def main(folder: Path) -> None:
         (folder / f"man{section}").mkdir(parents=True, exist_ok=True)
     for name, context in walk(_PROGRAM, command, None):
         (folder / "man1" / f"{name.replace(' ', '-')}.1").write_text(command_page(name, context), "utf-8")
-    example = (_HERE.parent / "hsm-config" / "appliance.toml").read_text("utf-8")
-    (folder / "man5" / "jpki-appliance.toml.5").write_text(configuration_page(example), "utf-8")
+    for name, (file, what) in _CONFIGURATIONS.items():
+        (folder / "man5" / f"{name}.5").write_text(configuration_page(name, what, file), "utf-8")
     for prose in sorted((_HERE / "man").glob("*.8")):
         text = prose.read_text("utf-8")
         (folder / "man8" / prose.name).write_text(heading(prose.stem, 8) + "\n" + text, "utf-8")

@@ -149,6 +149,7 @@ from appliance.errors.institution import (
     InstitutionKeyMismatch,
 )
 from appliance.errors.ledger import (
+    LedgerBackupExists,
     LedgerContended,
     LedgerDamaged,
     LedgerEntryAbsent,
@@ -301,6 +302,7 @@ __all__ = [
     "InstitutionKeyMismatch",
     "InstitutionSignatureRefused",
     "JwksInvalid",
+    "LedgerBackupExists",
     "LedgerContended",
     "LedgerDamaged",
     "LedgerEntryAbsent",

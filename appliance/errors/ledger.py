@@ -26,6 +26,12 @@ class LedgerUnusable(LedgerError):
     exit_status = EX_CONFIG
 
 
+class LedgerBackupExists(LedgerError):
+    """A backup was to be written into a file that is there; it stays as it is."""
+
+    code = "ledger_backup_exists"
+
+
 class LedgerDamaged(LedgerError):
     """What the store holds does not agree with itself, or with a checkpoint that was signed over it."""
 

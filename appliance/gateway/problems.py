@@ -81,6 +81,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         **dict.fromkeys(("ledger_damaged", "ledger_rolled_back", "ledger_not_copied"), 503),
         **dict.fromkeys(("ledger_proof_invalid",), 422),
         **dict.fromkeys(("ledger_entry_absent",), 404),
+        "ledger_backup_exists": 409,
         # Ceremonies are not held here.
         **dict.fromkeys(("ceremony_plan_invalid", "ceremony_refused"), 503),
         **dict.fromkeys(("ceremony_unfinished", "transcript_invalid"), 503),

@@ -13,26 +13,27 @@ restored log comes to be, closed, in one transaction.
     frames    4 bytes of length, big-endian, and a MessagePack document: Opening, then Batches and Checkpoints, Ending
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import Annotated, BinaryIO, Final, TypeAlias
 
 import msgspec
 
-from appliance.errors import LedgerDamaged, LedgerError, LedgerProofInvalid, LedgerUnusable
+from appliance.errors import (
+    LedgerBackupExists,
+    LedgerDamaged,
+    LedgerProofInvalid,
+    LedgerUnusable,
+)
 from appliance.ledger import audit, checkpoint, entries
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.durable import appearing
-from appliance.ledger.entries import Continued
 from appliance.ledger.merkle import Frontier
 from appliance.ledger.note import VerifierKey
-from appliance.ledger.store import Batch, Store, StoredCheckpoint, split
+from appliance.ledger.store import Batch, Store, StoredCheckpoint, Writer, split
 from appliance.ledger.tiles import entries_of
 
 _MAGIC: Final = b"JPKILOG1"
@@ -46,11 +47,12 @@ class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, 
 
 
 class Opening(_Frame, frozen=True, tag=True, array_like=True):
-    """What follows is of the log *origin*, *size* entries long, pruned below *pruned*."""
+    """What follows is of the log *origin*, *size* entries long, pruned below *pruned*, that went on from *continues*."""
 
-    origin: str
-    size: int
-    pruned: int
+    origin: entries.Origin
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    pruned: Annotated[int, msgspec.Meta(ge=0)]
+    continues: entries.Origin | None
 
 
 class Entries(_Frame, frozen=True, tag=True, array_like=True):
@@ -79,15 +81,19 @@ _DECODER: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
 
 
 def back_up(store: Store, path: Path) -> int:
-    """Write the log in *store* to the new file *path*, durably; return how many entries it has."""
+    """
+    Write the log in *store* to the new file *path*, durably; return how many entries it has.
+
+    Raises LedgerBackupExists where the file is there: it is another backup, and may be the only one of its day.
+    """
     try:
         if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            raise LedgerBackupExists(f"{path} is there already and was left as it is")
         with store.reading() as log, appearing(path) as file:
             os.fchmod(file.fileno(), 0o600)
             head = log.head()
             writing = _Writing(file)
-            writing.frame(Opening(store.origin, head.size, head.pruned))
+            writing.frame(Opening(store.origin, head.size, head.pruned, head.continues))
             for batch in log.batches(0, head.size):
                 writing.frame(Entries(batch.first, batch.hashes, batch.entries))
             for kept in log.checkpoints():
@@ -121,7 +127,7 @@ def restore(
     *progress* is told how many entries are in the store, which has none of them before it has all.
     """
     frames = _frames(path)
-    opening = next(frames)
+    opening = next(frames, None)
     if not isinstance(opening, Opening):
         raise LedgerDamaged("the backup has no beginning")
     store, key = store.with_origin(opening.origin), replace(key, name=opening.origin)
@@ -130,21 +136,40 @@ def restore(
     try:
         if writer.head().size:
             raise LedgerUnusable(f"the database holds a log {opening.origin} already; it is left alone")
-        frontier = Frontier()
-        first = tuple(islice(frames, 1))
-        with writer.restoring(pruned=opening.pruned, continues=_predecessor(first)):
-            for found in _joined(chain(first, frames)):
-                if isinstance(found, StoredCheckpoint):
-                    writer.save_checkpoint(found, None)
-                    continue
-                if found.first != frontier.size:
-                    raise LedgerDamaged(f"the backup lacks entry {frontier.size}")
-                writer.append(found, frontier.append(split(found.hashes)))
-                if progress is not None:
-                    progress(frontier.size)
+        with writer.restoring(pruned=opening.pruned, continues=opening.continues):
+            _fill(writer, frames, key, progress)
     finally:
         writer.close()
     return _verified(store, key, saved)
+
+
+def _fill(writer: Writer, frames: Iterator[Frame], key: VerifierKey, progress: audit.Progress | None) -> None:
+    """Write what is in *frames*; raise LedgerProofInvalid where *key* has signed none of the checkpoints among them."""
+    frontier = Frontier()
+    is_known: bool | None = None
+    for found in _joined(frames):
+        if isinstance(found, StoredCheckpoint):
+            writer.save_checkpoint(found, None)
+            is_known = is_known or _is_signed(found, key)
+            continue
+        if found.first != frontier.size:
+            raise LedgerDamaged(f"the backup lacks entry {frontier.size}")
+        writer.append(found, frontier.append(split(found.hashes)))
+        if progress is not None:
+            progress(frontier.size)
+    if is_known is False:
+        raise LedgerProofInvalid(
+            "this ledger key has signed no checkpoint in the backup, and nothing was restored: give the key of that time"
+            " with --public-key"
+        )
+
+
+def _is_signed(kept: StoredCheckpoint, key: VerifierKey) -> bool:
+    try:
+        checkpoint.verified(kept.note, key)
+    except LedgerProofInvalid:
+        return False
+    return True
 
 
 def _verified(store: Store, key: VerifierKey, saved: Checkpoint | None) -> Restored:
@@ -208,17 +233,6 @@ def _one(batches: Sequence[Batch]) -> Batch:
     return Batch(batches[0].first, hashes, b"".join(batch.entries or b"" for batch in batches))
 
 
-def _predecessor(first: Sequence[Frame]) -> str | None:
-    """Return the origin that the log whose *first* batch this is says it went on from; None where it says nothing."""
-    for frame in first:
-        if isinstance(frame, Entries) and frame.entries:
-            # What is damaged is restored as it is, and `verify` says so.
-            with suppress(LedgerError):
-                entry = entries.decode(next(entries_of(frame.entries)))
-                return entry.origin if isinstance(entry, Continued) else None
-    return None
-
-
 class _Writing:
     """Frames into a file, and the digest over them."""
 
@@ -243,34 +257,38 @@ def _frames(path: Path) -> Iterator[Frame]:
     with path.open("rb") as file:
         file.read(len(_MAGIC))
         while True:
-            frame = _DECODER.decode(file.read(int.from_bytes(file.read(4))))
+            frame = _decoded(file.read(int.from_bytes(file.read(4))), path)
             if isinstance(frame, Ending):
                 return
             yield frame
 
 
 def _require_whole(path: Path) -> None:
-    """Read the backup *path* once before anything is done with it."""
+    """Read the backup *path* once before anything is done with it, and understand nothing of it before its digest fits."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-            if magic != _MAGIC:
+            last = file.read(len(_MAGIC))
+            if last != _MAGIC:
                 raise LedgerUnusable(f"{path} is no backup of a ledger")
-            digest.update(magic)
-            while True:
-                header = file.read(4)
+            while header := file.read(4):
+                digest.update(last)
                 length = int.from_bytes(header)
                 body = file.read(length) if length <= _LARGEST_FRAME else b""
                 if len(header) != 4 or len(body) != length or not body:
                     raise LedgerDamaged(f"the backup {path} is cut off")
-                frame = _DECODER.decode(body)
-                if isinstance(frame, Ending):
-                    break
-                digest.update(header + body)
-            if frame.digest != digest.digest() or file.read(1):
-                raise LedgerDamaged(f"the backup {path} was changed")
+                last = header + body
     except OSError as error:
         raise LedgerUnusable(f"{path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    ending = None if last == _MAGIC else _decoded(last[4:], path)
+    if not isinstance(ending, Ending):
+        raise LedgerDamaged(f"the backup {path} is cut off")
+    if ending.digest != digest.digest():
+        raise LedgerDamaged(f"the backup {path} was changed")
+
+
+def _decoded(body: bytes, path: Path) -> Frame:
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LedgerDamaged(f"the backup {path} was changed") from error

@@ -13,7 +13,9 @@ from typing import Final
 
 from appliance.errors import LedgerProofInvalid
 from appliance.ledger import checkpoint
+from appliance.ledger.apart import apart
 from appliance.ledger.durable import appearing
+from appliance.ledger.note import LARGEST_NOTE
 
 _NEWEST: Final = "checkpoint"
 _PRIORITY: Final = 13 * 8 + 5
@@ -40,16 +42,20 @@ class Directory:
 
     async def prepare(self) -> None:
         """Make the folder, or raise OSError."""
-        await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+        await apart(lambda: self.folder.mkdir(parents=True, exist_ok=True))
 
     async def publish(self, note: bytes) -> None:
         """Write the signed *note*, or raise OSError."""
-        await asyncio.to_thread(self._write, note)
+        await apart(lambda: self._write(note))
 
     async def newest(self, origin: str) -> bytes | None:
         """Return the newest note of the log *origin* that is there; raise LedgerProofInvalid where a file is no note."""
-        path = await asyncio.to_thread(newest_in, self.folder, origin)
-        return None if path is None else await asyncio.to_thread(path.read_bytes)
+
+        def read() -> bytes | None:
+            path = newest_in(self.folder, origin)
+            return None if path is None else _read(path)
+
+        return await apart(read)
 
     def _write(self, note: bytes) -> None:
         before = _read(self.folder / _NEWEST)
@@ -109,7 +115,9 @@ def _put(path: Path, content: bytes) -> None:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            # What is longer is no note. Whoever fills the share must not fill our memory.
+            return file.read(LARGEST_NOTE + 1)
     except FileNotFoundError:
         return None
 

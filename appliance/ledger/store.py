@@ -53,6 +53,8 @@ class Head:
     """Nothing is ever appended again: it was restored from a backup."""
     copied: int
     """So many entries are under a checkpoint of which a copy has left."""
+    continues: str | None
+    """The origin of the closed log that this one went on from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,15 +112,17 @@ class Tables:
 
     def head(self) -> Head:
         """Return the state of the log."""
-        found = self.rows("SELECT settled, pruned, closed, copied FROM logs WHERE id = ?", self._log)
+        found = self.rows(
+            "SELECT settled, pruned, closed, copied, continues FROM logs WHERE id = ?", self._log
+        )
         if not found:
             raise LedgerDamaged(f"the log {self.origin} is no longer in the database")
-        ((settled, pruned, closed, copied),) = found
+        ((settled, pruned, closed, copied, continues),) = found
         last = self.rows(
             "SELECT first, length(hashes) FROM batches WHERE log = ? ORDER BY first DESC LIMIT 1", self._log
         )
         size = last[0][0] + last[0][1] // HASH_BYTES if last else 0
-        return Head(size, settled, pruned, bool(closed), copied)
+        return Head(size, settled, pruned, bool(closed), copied, continues)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches with entries from *start* up to *stop*, in order."""

@@ -6,6 +6,7 @@ started, reloaded and ended as systemd would, secrets lie in a folder as credent
 private pcscd. All other commands are typed into one shell, as they stand but for folders, ports and accounts.
 """
 
+import base64
 import contextlib
 import re
 import secrets
@@ -163,7 +164,9 @@ class Place:
             r"systemctl stop [^\n]*jpki-appliance": self.stop,
             r"systemctl enable --now jpki-terminal": self._start_terminal,
             r"systemd-creds encrypt --name=(terminal-key) (\S+)": self._hand_over,
-            r"systemd-creds encrypt --name=(pseudonym-key)": self._hand_over,
+            r"systemd-creds encrypt --name=(pseudonym-key) /run": self._hand_over,
+            r"base64 /run/pseudonym.key \| tee ([^\s)]+)": self._keep_in_safe,
+            r"(base64 --decode \S+) \| systemd-creds encrypt --name=(pseudonym-key)": self._bring_back,
             r"user\.pin \| systemd-creds encrypt --name=(hsm-pin)": self._hand_over,
             r"simulator card (\S+) --port=(\d+)": self._put_card,
             r"^install -d .*?((?: /\S+)+)$": self._make_folders,
@@ -178,6 +181,18 @@ class Place:
         path = self.folder / "credentials" / name
         path.touch(mode=0o600)
         path.write_bytes(content)
+
+    def _keep_in_safe(self, file: str) -> None:
+        Path(file).write_bytes(
+            base64.encodebytes((self.folder / "credentials" / "pseudonym-key").read_bytes())
+        )
+
+    def _bring_back(self, decoding: str, name: str) -> None:
+        """Give the service what *decoding* makes of the text in the safe: the key that it had."""
+        path = self.folder / "credentials" / name
+        former = path.read_bytes()
+        path.write_bytes(subprocess.run(decoding.split(), stdout=subprocess.PIPE, check=True).stdout)
+        assert path.read_bytes() == former
 
     def _put_card(self, card: str, port: str) -> None:
         (reader,) = self.pcscd.readers

@@ -123,7 +123,7 @@ def test_lines_are_typed_into_one_shell(tmp_path: Path) -> None:
             with pytest.raises(AssertionError, match="leaves behind"):
                 shell.typed(line, 10)
         with pytest.raises(AssertionError, match="took longer"):
-            shell.typed("sleep 10", 0.1)
+            shell.typed("sleep 1", 0.1)
     with (
         Shell(("bash",), tmp_path, {"PATH": "/usr/bin:/bin"}) as shell,
         pytest.raises(AssertionError, match="ended the shell"),

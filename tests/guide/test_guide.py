@@ -84,6 +84,15 @@ def test_no_line_leaves_anything_in_the_shell(command: str) -> None:
     assert not re.search(lasting, outside), command
 
 
+def test_no_checkpoint_that_was_kept_is_written_over() -> None:
+    """A shell empties the file before the command fails that was to fill it: on the very day on which what was in it counts."""
+    taken = [command for command in COMMANDS if re.search(r"ledger checkpoint >", command)]
+    assert taken
+    for command in taken:
+        hidden = r"> /srv/backup/\.checkpoint \\\n +&& mv --no-clobber /srv/backup/\.checkpoint "
+        assert re.search(hidden + r"/srv/backup/checkpoint-\$\(date \S+\)$", command), command
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_both_languages_have_the_same_done(chapter: str) -> None:
     """Whoever reads Japanese types, changes and sees the same, in the same order."""

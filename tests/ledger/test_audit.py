@@ -270,7 +270,7 @@ def test_wherever_it_is_done(tmp_path_factory: pytest.TempPathFactory, place: in
 async def test_what_comes_after_the_newest_checkpoint_is_named(store: Store, key: MemoryKey) -> None:
     """Entries that no checkpoint covers yet are counted, so that nobody takes them for protected."""
     saved = await filled(store, key)
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         await log.append(entries.encode(reserved(1)))
     report = verified(store, key, saved)
     assert (report.size - report.covered, report.unfinished) == (1, 1)
@@ -278,7 +278,7 @@ async def test_what_comes_after_the_newest_checkpoint_is_named(store: Store, key
 
 async def test_entries_that_make_no_sense_are_found(store: Store, key: MemoryKey) -> None:
     """A second outcome, or one of nothing, is damage even where all hashes fit."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         index = await log.append(entries.encode(reserved(1)))
         for _ in range(2):
             await log.append(entries.encode(Finished(time=1, reserved=index, outcome="interrupted")))
@@ -288,7 +288,7 @@ async def test_entries_that_make_no_sense_are_found(store: Store, key: MemoryKey
 
 async def test_a_clock_that_went_back_is_counted_and_no_damage(store: Store, key: MemoryKey) -> None:
     """The order of entries is their index; times are what the clock said."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         for time in (5, 3, 4):
             await log.append(entries.encode(reserved(time)))
     assert verified(store, key).clock_steps == 1

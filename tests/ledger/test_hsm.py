@@ -89,7 +89,7 @@ async def pool(tmp_path: Path) -> AsyncIterator[tuple[Pool, VerifierKey]]:
 async def test_the_ledger_key_signs_checkpoints(pool: tuple[Pool, VerifierKey], store: Store) -> None:
     """A checkpoint that the HSM has signed verifies; the HSM refuses to go back behind it."""
     workers, key = pool
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         keeper = Keeper(Recorder(log, lambda: 1), workers, key, monotonic=lambda: 0.0)
         await keeper.start()
         await log.append(b'{"before":0,"kind":"pruned","time":1,"version":1}')

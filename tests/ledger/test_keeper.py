@@ -172,7 +172,7 @@ async def test_a_log_beside_its_copies_is_not_written(tmp_path: Path, key: Memor
     copies = Directory(tmp_path / "copies", lambda: NOW)
     for number, terminal in enumerate(("desk-1", "desk-2")):
         store = SqliteStore(tmp_path / f"{number}.sqlite3", ORIGIN)
-        async with Log(store) as log:
+        async with Log(store, seconds=20) as log:
             recorder = Recorder(log, lambda: 1)
             keeper = Keeper(recorder, key, key.verifier(), monotonic=Clock(), sinks=[copies])
             if number:
@@ -197,7 +197,7 @@ async def test_a_log_under_a_new_name_leaves_the_copies_of_the_former_one(
     for name in (ORIGIN, f"{ORIGIN}-restored"):
         store = SqliteStore(tmp_path / f"{len(notes)}.sqlite3", name)
         for _ in range(2):
-            async with Log(store) as log:
+            async with Log(store, seconds=20) as log:
                 keeper = Keeper(
                     Recorder(log, lambda: 1), key, key.verifier(name), monotonic=Clock(), sinks=[copies]
                 )
@@ -349,7 +349,7 @@ async def test_two_logs_in_one_folder_are_compared_each_with_its_own(tmp_path: P
     copies = Directory(tmp_path / "copies", lambda: NOW)
 
     async def work(name: str, times: int) -> None:
-        async with Log(SqliteStore(tmp_path / f"{name}.sqlite3", name)) as log:
+        async with Log(SqliteStore(tmp_path / f"{name}.sqlite3", name), seconds=20) as log:
             recorder = Recorder(log, lambda: 1)
             keeper = Keeper(recorder, key, key.verifier(name), monotonic=Clock(), sinks=[copies])
             await keeper.start()
@@ -609,7 +609,9 @@ async def test_a_log_server_gets_each_checkpoint(tmp_path: Path) -> None:
     assert message("a\n1\n\n— a AAAA\n".encode(), NOW, "gateway") == expected
 
 
-async def test_a_slow_store_is_refused_and_its_late_entry_closed(tmp_path: Path, key: MemoryKey) -> None:
+async def test_a_slow_store_is_refused_and_its_late_entry_closed(
+    tmp_path: Path, key: MemoryKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beyond the deadline the authentication is refused; what became durable all the same is closed as interrupted."""
     hold, gate = threading.Event(), threading.Event()
 
@@ -618,12 +620,14 @@ async def test_a_slow_store_is_refused_and_its_late_entry_closed(tmp_path: Path,
             gate.wait(30)
 
     store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN, slow)
-    async with Log(store, seconds=0.4) as log:
+    async with Log(store, seconds=10) as log:
         keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), monotonic=Clock())
         await keeper.start()
         hold.set()
-        with pytest.raises(LedgerUnavailable):
-            await keeper.recorder.reserve(RESERVED)
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "_seconds", 0.4)
+            with pytest.raises(LedgerUnavailable):
+                await keeper.recorder.reserve(RESERVED)
         hold.clear()
         gate.set()
         await log.run(lambda _writer, _frontier: None)
@@ -631,13 +635,15 @@ async def test_a_slow_store_is_refused_and_its_late_entry_closed(tmp_path: Path,
         assert keeper.recorder.settled == log.size == 2
 
 
-async def test_who_has_given_up_needs_no_entry(tmp_path: Path) -> None:
+async def test_who_has_given_up_needs_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the store had not begun when its caller was refused is not written."""
     gate = threading.Event()
-    async with Log(SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN), seconds=0.4) as log:
-        busy = asyncio.create_task(log.run(lambda _writer, _frontier: gate.wait(30)))
-        await asyncio.sleep(0)
-        results = await asyncio.gather(log.append(b"late"), busy, return_exceptions=True)
+    async with Log(SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN), seconds=10) as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "_seconds", 0.4)
+            busy = asyncio.create_task(log.run(lambda _writer, _frontier: gate.wait(30)))
+            await asyncio.sleep(0)
+            results = await asyncio.gather(log.append(b"late"), busy, return_exceptions=True)
         assert [type(result) for result in results] == [LedgerUnavailable, LedgerUnavailable]
         gate.set()
         assert await log.append(b"next") == 0

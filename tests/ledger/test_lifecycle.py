@@ -5,11 +5,14 @@ import json
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from appliance.errors import (
+    LedgerBackupExists,
     LedgerDamaged,
     LedgerEntryAbsent,
     LedgerProofInvalid,
@@ -65,7 +68,7 @@ async def test_each_entry_can_be_proved(store: Store, key: MemoryKey) -> None:
 async def test_what_no_checkpoint_covers_cannot_be_proved_yet(store: Store, key: MemoryKey) -> None:
     """The newest entries wait for their checkpoint."""
     await filled(store, key)
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         await log.append(b"{}")
     with pytest.raises(LedgerEntryAbsent, match="yet"):
         proved(store, SIZE)
@@ -84,7 +87,7 @@ async def test_what_is_old_goes_and_its_hashes_stay(new_store: NewStore, key: Me
         assert all(decode(content).time >= 50 for index, content in stored_entries(reader, kept, kept + 1))
     assert proved(new_store(), SIZE - 1).verify(key.verifier()) == saved
     assert retention.prune(new_store(), 50) == kept
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         assert log.size == SIZE
 
 
@@ -127,7 +130,7 @@ async def test_a_restored_log_never_forks(new_store: NewStore, tmp_path: Path, k
         await Log(elsewhere.with_origin(ORIGIN)).start()
     with pytest.raises(LedgerUnusable):
         backup.restore(path, elsewhere, key.verifier(), None)
-    async with Log(elsewhere) as log:
+    async with Log(elsewhere, seconds=20) as log:
         await Recorder(log, lambda: 9).start()
     with elsewhere.reading() as reader:
         ((_, first),) = stored_entries(reader, 0, 1)
@@ -136,7 +139,7 @@ async def test_a_restored_log_never_forks(new_store: NewStore, tmp_path: Path, k
 
 async def test_an_old_backup_is_known_to_be_old(new_store: NewStore, tmp_path: Path, key: MemoryKey) -> None:
     """Restored beside a newer checkpoint, it is there and closed all the same, and how much is missing is known."""
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         await log.append(b"{}")
     backup.back_up(new_store(), tmp_path / "backup")
     later = SqliteStore(tmp_path / "later.sqlite3", ORIGIN)
@@ -307,13 +310,17 @@ async def test_a_backup_that_fails_leaves_no_file(new_store: NewStore, tmp_path:
         tables.rows(change, whole)  # type: ignore[attr-defined]
     assert backup.back_up(new_store(), folder / "backup") == 3
     before = (folder / "backup").read_bytes()
-    with pytest.raises(LedgerUnusable, match="exists"):
+    with pytest.raises(LedgerBackupExists, match="left as it is"):
         backup.back_up(new_store(), folder / "backup")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"backup": before}
 
 
-async def test_a_log_is_pruned_beside_its_writer(new_store: NewStore, key: MemoryKey) -> None:
+async def test_a_log_is_pruned_beside_its_writer(
+    new_store: NewStore, key: MemoryKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many batches there are, and while others are appended."""
+    # What a disk that stalls needs.
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 20.0)
     async with Log(new_store(), seconds=20) as log:
         keeper = Keeper(Recorder(log, lambda: 1), key, key.verifier(), monotonic=lambda: 0.0)
         await keeper.start()
@@ -323,6 +330,8 @@ async def test_a_log_is_pruned_beside_its_writer(new_store: NewStore, key: Memor
         pruning = asyncio.ensure_future(asyncio.to_thread(retention.prune, new_store(), 2))
         while not pruning.done():
             await log.append(encode(Pruned(time=2, before=0)))
+            # Who appends without a pause would keep the lock from the prune.
+            await asyncio.sleep(0.02)
         kept = await pruning
     assert kept in {599, 600}
     assert verified(new_store(), key).pruned == kept
@@ -385,6 +394,85 @@ async def test_a_backup_with_one_bit_changed_is_refused(tmp_path: Path, key: Mem
     assert not (tmp_path / "x.sqlite3").exists()
 
 
+async def short(store: Store, key: MemoryKey) -> None:
+    """Give *store* a log of few entries under a checkpoint; the first says what it goes on from, where there is something."""
+    async with Log(store, seconds=20) as log:
+        recorder = Recorder(log, lambda: 9)
+        await recorder.start()
+        await recorder.pruned(0)
+        await recorder.pruned(0)
+        await Keeper(recorder, key, key.verifier(store.origin), time.monotonic).checkpoint()
+
+
+async def test_a_backup_with_any_byte_changed_is_refused(tmp_path: Path, key: MemoryKey) -> None:
+    """Whatever a flipped bit makes of it, text that is none among it: nothing is understood before the digest fits."""
+    store = SqliteStore(tmp_path / "ledger.sqlite3", ORIGIN)
+    await short(store, key)
+    path = tmp_path / "backup"
+    backup.back_up(store, path)
+    content = path.read_bytes()
+    elsewhere = SqliteStore(tmp_path / "x.sqlite3", ORIGIN)
+    for place in range(8, len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x80]) + content[place + 1 :])
+        with pytest.raises(LedgerDamaged):
+            backup.restore(path, elsewhere, key.verifier(), None)
+    assert not (tmp_path / "x.sqlite3").exists()
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        backup.Opening("a b", 0, 0, None),
+        backup.Opening("", 0, 0, None),
+        backup.Opening(ORIGIN, 0, -3, None),
+        backup.Opening(ORIGIN, 0, 0, "a b"),
+        None,
+    ],
+)
+def test_a_backup_that_somebody_has_made_up_is_refused(
+    tmp_path: Path, key: MemoryKey, opening: backup.Opening | None
+) -> None:
+    """A digest that fits says nothing of what is in it: names and numbers are still to be of their form."""
+    content = b"JPKILOG1"
+    if opening is not None:
+        body = msgspec.msgpack.encode(opening)
+        content += len(body).to_bytes(4) + body
+    body = msgspec.msgpack.encode(backup.Ending(sha256(content).digest()))
+    path = tmp_path / "backup"
+    path.write_bytes(content + len(body).to_bytes(4) + body)
+    with pytest.raises(LedgerDamaged):
+        backup.restore(path, SqliteStore(tmp_path / "x.sqlite3", ORIGIN), key.verifier(), None)
+
+
+async def test_with_another_key_nothing_is_restored(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """Whoever has forgotten the key of that time is told, and the command can be given again with it."""
+    path = await backed_up(tmp_path / "backup", key)
+    with pytest.raises(LedgerProofInvalid, match="public-key"):
+        backup.restore(path, new_store(), MemoryKey().verifier(), None)
+    assert backup.restore(path, new_store(), key.verifier(), None).report.size == SIZE
+
+
+async def test_a_log_whose_first_entry_is_pruned_still_has_gone_on_from_its_own(
+    new_store: NewStore, tmp_path: Path, key: MemoryKey
+) -> None:
+    """Which log it continues does not go with that entry: after both are brought back, nobody continues the older one."""
+    first = await backed_up(tmp_path / "first.backup", key)
+    place = SqliteStore(tmp_path / "place.sqlite3", "second")
+    backup.restore(first, place, key.verifier("second"), None)
+    await short(place, key)
+    assert retention.prune(place, 10**15) > 0
+    second = tmp_path / "second.backup"
+    backup.back_up(place, second)
+    for path in (second, first):
+        backup.restore(path, new_store(), key.verifier(), None)
+    (entry,) = await begun(new_store().with_origin("third"))
+    assert isinstance(entry, Continued)
+    assert entry.origin == "second"
+    assert await begun(new_store().with_origin("fourth")) == []
+
+
 @pytest.mark.parametrize("form", list(export.Format))
 async def test_entries_are_exported(store: Store, key: MemoryKey, form: export.Format) -> None:
     """Each format has one line for each entry, with its index."""
@@ -402,7 +490,7 @@ async def test_entries_are_exported(store: Store, key: MemoryKey, form: export.F
 
 async def test_a_syslog_message_is_one_whatever_an_origin_has(store: Store) -> None:
     """What ends structured data is escaped in it (RFC 5424 §6.3.3): an origin may have it."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         await log.append(encode(Continued(time=1, origin="a/]x", size=0, root="0" * 64)))
     with store.reading() as reader:
         (line,) = export.lines(reader, ORIGIN, export.Format.SYSLOG)

@@ -36,7 +36,7 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 async def test_an_index_is_a_place_in_the_log(store: Store) -> None:
     """Whoever is told an index finds the entry there, in the order in which it was asked for."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         indices = await asyncio.gather(*(log.append(entry(number)) for number in range(300)))
     assert indices == list(range(300))
     assert content(store) == [entry(number) for number in range(300)]
@@ -44,7 +44,7 @@ async def test_an_index_is_a_place_in_the_log(store: Store) -> None:
 
 async def test_many_callers_share_a_commit(store: Store) -> None:
     """Those who ask at once are written as one batch."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         await asyncio.gather(*(log.append(entry(number)) for number in range(100)))
     with store.reading() as reader:
         assert len(list(reader.batches(0, 100))) < 10
@@ -52,7 +52,7 @@ async def test_many_callers_share_a_commit(store: Store) -> None:
 
 async def test_a_batch_has_a_bound(store: Store) -> None:
     """However many ask at once, a commit stays small enough to be quick."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         await asyncio.gather(*(log.append(entry(number)) for number in range(LARGEST_BATCH * 2 + 1)))
     with store.reading() as reader:
         assert max(batch.stop - batch.first for batch in reader.batches(0, 5000)) <= LARGEST_BATCH
@@ -61,9 +61,9 @@ async def test_a_batch_has_a_bound(store: Store) -> None:
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 1000])
 async def test_a_new_writer_goes_on_where_the_last_one_ended(new_store: NewStore, size: int) -> None:
     """A restart loses nothing: neither entries nor what the tree needs to grow."""
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         await asyncio.gather(*(log.append(entry(number)) for number in range(size)))
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         assert log.size == size
         assert await log.append(b"next") == size
         found = await log.run(lambda _writer, frontier: frontier.root())
@@ -72,7 +72,7 @@ async def test_a_new_writer_goes_on_where_the_last_one_ended(new_store: NewStore
 
 async def test_the_stored_tree_is_that_of_the_entries(store: Store) -> None:
     """A root computed from what is stored of the tree is the root over the entries."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         for _ in range(7):
             await asyncio.gather(*(log.append(entry(number)) for number in range(100)))
     leaves = content(store)
@@ -83,7 +83,7 @@ async def test_the_stored_tree_is_that_of_the_entries(store: Store) -> None:
 
 async def test_two_writers_are_refused(new_store: NewStore) -> None:
     """A second process on the same log is told so, and the first one writes on."""
-    async with Log(new_store()) as first:
+    async with Log(new_store(), seconds=20) as first:
         with pytest.raises(LedgerContended):
             await Log(new_store()).start()
         assert await first.append(b"mine") == 0
@@ -92,7 +92,7 @@ async def test_two_writers_are_refused(new_store: NewStore) -> None:
 async def test_two_nodes_share_a_database(store: Store) -> None:
     """Each node has a log of its own, and neither sees the other's entries."""
     other = store.with_origin("jpki.example.jp/ledger/node-2")
-    async with Log(store) as first, Log(other) as second:
+    async with Log(store, seconds=20) as first, Log(other, seconds=20) as second:
         results = await asyncio.gather(first.append(b"one"), second.append(b"two"))
     assert list(results) == [0, 0]
     assert (content(store), content(other)) == ([b"one"], [b"two"])
@@ -100,7 +100,7 @@ async def test_two_nodes_share_a_database(store: Store) -> None:
 
 async def test_a_writer_that_was_overtaken_writes_no_more(new_store: NewStore) -> None:
     """Should the lock ever fail, an older writer's next commit is refused by the database itself."""
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         await log.append(b"mine")
         with new_store().pruning() as other:
             other.take_over()  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ async def test_a_lock_held_for_a_moment_does_not_stop_a_log_for_good(new_store: 
 
 async def test_a_closed_log_answers_at_once(store: Store) -> None:
     """Nobody waits for a log that is no more."""
-    async with Log(store) as log:
+    async with Log(store, seconds=20) as log:
         await log.append(b"first")
     with pytest.raises(LedgerUnavailable, match="closed"):
         await log.append(b"second")
@@ -132,7 +132,7 @@ async def test_a_closed_log_answers_at_once(store: Store) -> None:
 
 async def test_tables_of_an_earlier_version_are_brought_up_to_date(new_store: NewStore) -> None:
     """A log of the first version goes on with all it has; until then it is not read in a form that it has not."""
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         await log.append(b"one")
     with new_store().pruning() as tables:
         for column in ("copied", "continues"):
@@ -140,7 +140,7 @@ async def test_tables_of_an_earlier_version_are_brought_up_to_date(new_store: Ne
         tables.rows("UPDATE ledger_schema SET version = 1")  # type: ignore[attr-defined]
     with pytest.raises(LedgerUnusable, match="version 1"):
         content(new_store())
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         assert await log.append(b"two") == 1
     assert content(new_store()) == [b"one", b"two"]
 
@@ -148,7 +148,7 @@ async def test_tables_of_an_earlier_version_are_brought_up_to_date(new_store: Ne
 async def test_a_store_that_has_lost_entries_is_not_written(tmp_path: Path) -> None:
     """Where an older copy of the file is put under a running appliance, nothing is appended to it."""
     path = tmp_path / "ledger.sqlite3"
-    async with Log(SqliteStore(path, ORIGIN)) as log:
+    async with Log(SqliteStore(path, ORIGIN), seconds=20) as log:
         await log.append(b"one")
     older = path.read_bytes()
     log = Log(SqliteStore(path, ORIGIN))
@@ -173,7 +173,7 @@ def closed_for_good(writer: Writer, _frontier: Frontier) -> None:
 
 async def test_a_closed_log_never_grows_again(new_store: NewStore) -> None:
     """What was closed for good refuses its writer."""
-    async with Log(new_store()) as log:
+    async with Log(new_store(), seconds=20) as log:
         await log.append(b"last")
         await log.run(closed_for_good)
         with pytest.raises(LedgerError):
@@ -218,7 +218,7 @@ async def test_a_restarted_database_is_found_again(postgres_server: Server) -> N
 
 async def test_too_many_waiting_callers_are_refused_at_once(store: Store) -> None:
     """A store that has fallen behind makes no queue without end."""
-    async with Log(store, most=3) as log:
+    async with Log(store, seconds=20, most=3) as log:
         results = await asyncio.gather(
             *(log.append(entry(number)) for number in range(5)), return_exceptions=True
         )

@@ -108,7 +108,7 @@ async def test_the_example_makes_a_keeper(tmp_path: Path, key: MemoryKey) -> Non
     (tmp_path / "softhsm" / "ledger.pub.pem").write_bytes(
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
-    async with Log(place.store(configuration)) as log:
+    async with Log(place.store(configuration), seconds=20) as log:
         keeper = place.keeper(configuration, log, key, time.monotonic)
         await keeper.start()
     assert [sink.name for sink in keeper.copies.sinks] == ["directory"]

@@ -123,12 +123,15 @@ async def test_as_many_authentications_as_are_allowed(ward: Ward, watch: Watchin
 
 
 async def test_certificates_and_lists_that_end(ward: Ward, watch: Watching) -> None:
-    """The listener's certificate has half a day left; a CA's list comes to its end, and holders are refused for it."""
+    """The listener's certificate has half a day left; a new CA's list does not come, then to its end, and holders are refused."""
     ward.certify_server(timedelta(hours=12))
+    ward.trust_the_new_generation()
     await asyncio.to_thread(ward.daemon.reload)
     await watch.fires("JpkiCertificateEnded", certificate="tls-server")
+    await watch.fires("JpkiListsMissing", issuer="authority-3")
     deliver = ward.deliver_lists_that_end()
     await watch.holds('jpki_crl_counts_until_timestamp_seconds{issuer="authority-3"} > 0', deliver)
+    await watch.silent("JpkiListsMissing")
     await watch.fires("JpkiListsGettingOld", issuer="authority-3")
     await watch.fires("JpkiListsStale", issuer="authority-3")
     with ward.card(**ward.of_the_new_generation):
@@ -138,6 +141,16 @@ async def test_certificates_and_lists_that_end(ward: Ward, watch: Watching) -> N
     await asyncio.to_thread(ward.daemon.reload)
     ward.deliver_list(timedelta(days=1))
     await watch.silent("JpkiListsGettingOld", "JpkiListsStale", "JpkiCertificateEnds", "JpkiCertificateEnded")
+
+
+async def test_a_certificate_of_an_operator_that_ends(ward: Ward, watch: Watching) -> None:
+    """Who comes with a certificate that has a week left is named until another one is shown."""
+    ward.certify_operator(timedelta(days=7))
+    await ward.look()
+    await watch.fires("JpkiPeerCertificateEnds", peer="operator-2")
+    ward.certify_operator(timedelta(days=365))
+    await ward.look()
+    await watch.silent("JpkiPeerCertificateEnds")
 
 
 async def test_a_machine_whose_clock_and_disk_fail(ward: Ward, watch: Watching) -> None:

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 import yaml
 
-from appliance.metrics import Metrics
+from appliance.metrics import AUTHENTICATED, CANCELLED, OTHER, Metrics
+from appliance.metrics.labels import refusals
 from tests.monitoring.watched import (
     CASES,
     MONITORING,
@@ -21,6 +22,27 @@ from tests.monitoring.watched import (
 )
 
 _BY_PROMETHEUS = {"job", "instance"}
+# What says something of one person, one card or one request, and nothing of what the operator keeps running.
+_NOBODY_IS_CALLED = {
+    *(AUTHENTICATED, CANCELLED),
+    *("card_absent", "card_without_front", "card_without_pin", "pin_cancelled"),
+    *("pin_rejected", "pin_last_try", "pin_blocked"),
+    *("verification_number_invalid", "verification_number_rejected"),
+    *("verification_number_last_try", "verification_number_blocked"),
+    # Of the time of one certificate; JpkiClockUnsynchronised sees a clock that makes it every certificate's.
+    *("certificate_expired", "certificate_not_yet_valid", "certificate_revoked", "certificate_unknown"),
+    *("front_image_unreadable", "front_missing", "holder_not_matched", "decision_late"),
+    # How reception asked, which it is told.
+    *(
+        "desk_unknown",
+        "face_device_unknown",
+        "operator_unknown",
+        "identity_check_missing",
+        "emergency_closed",
+    ),
+    # JpkiBusy and JpkiTerminalAway see these before they end anything.
+    *("gateway_busy", "terminals_full", "terminal_cancelled"),
+}
 
 
 def promtool(*arguments: str) -> str:
@@ -99,6 +121,20 @@ def alternatives(pattern: str) -> list[str]:
         return pattern.split("|")
     spread = "|".join(f"{inner[1]}{one}{inner[3]}" for one in inner[2].split("|"))
     return alternatives(pattern[: inner.start()] + spread + pattern[inner.end() :])
+
+
+def test_every_outcome_calls_somebody_or_is_known_to_call_nobody() -> None:
+    """Whatever an authentication can end with is in a rule, or is the matter of one person: a new code is decided upon."""
+    seen = {
+        outcome
+        for rule in rules()
+        for _name, matchers in selectors(rule["expr"])
+        for label, operator, value in matchers
+        if label == "outcome" and operator in {"=", "=~"}
+        for outcome in (*refusals(), OTHER)
+        if re.fullmatch(value, outcome)
+    }
+    assert {*refusals(), AUTHENTICATED, CANCELLED, OTHER} - seen == _NOBODY_IS_CALLED
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

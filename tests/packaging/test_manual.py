@@ -36,8 +36,30 @@ def names(one: click.Command, name: str) -> list[str]:
 def test_every_command_has_a_page(pages: Path) -> None:
     """Nothing can be called that `man` does not know."""
     assert {path.stem for path in (pages / "man1").iterdir()} == set(names(command, "jpki-appliance"))
-    assert (pages / "man5" / "jpki-appliance.toml.5").exists()
+    assert {path.name for path in (pages / "man5").iterdir()} == {
+        *("jpki-appliance.toml.5", "jpki-terminal.toml.5", "jpki-handover.toml.5")
+    }
     assert (pages / "man8" / "jpki-appliance.service.8").exists()
+
+
+def test_the_configuration_is_the_installed_one(pages: Path) -> None:
+    """What the page shows is what lies in /etc: a credential for the PIN, and state in the unit's folder."""
+    page = (
+        (pages / "man5" / "jpki-appliance.toml.5")
+        .read_text("utf-8")
+        .replace(r"\-", "-")
+        .replace(r"\(dq", '"')
+    )
+    assert 'pin_file = "credential:hsm-pin"' in page
+    assert 'state = "/var/lib/jpki-appliance/hsm"' in page
+    assert "make demo" not in page
+    assert "softhsm/user.pin" not in page
+
+
+def test_a_command_with_a_status_of_its_own_tells_it(pages: Path) -> None:
+    """Only `ledger restore` ends with 3, and only its page has it."""
+    telling = {path.stem for path in (pages / "man1").iterdir() if "\n.B 3\n" in path.read_text("utf-8")}
+    assert telling == {"jpki-appliance-ledger-restore"}
 
 
 def test_pages_are_dated_by_the_source(pages: Path) -> None:

@@ -92,6 +92,24 @@ def test_secrets_are_credentials() -> None:
         assert settings(path, "Environment") == settings(path, "SetCredential") == []
 
 
+def test_the_guide_s_folder_for_copies_is_one_that_the_drop_in_opens() -> None:
+    """What is outside of the state folder is read-only to the appliance, so a folder there is told with its drop-in."""
+    (opened,) = settings(SYSTEMD / "drop-ins" / "ledger-copies.conf", "ReadWritePaths")
+    for page in (SYSTEMD.parent / "docs" / "guide").glob("*/3-day-one.md"):
+        told = page.read_text("utf-8")
+        (named,) = re.findall(r'^copies = "(.*)"$', told, re.MULTILINE)
+        assert named.startswith(f"{opened.removeprefix('-')}/"), page
+        assert "drop-ins/ledger-copies.conf" in told, page
+
+
+def test_no_key_is_made_of_which_no_copy_can_be_kept() -> None:
+    """What is made on the way into a credential is nowhere else, and another machine cannot read the credential."""
+    root = SYSTEMD.parent
+    for page in (*root.glob("docs/**/*.md"), *root.glob("packaging/man/*"), SYSTEMD / "README.md"):
+        commands = page.read_text("utf-8").replace("\\-", "-")
+        assert not re.search(r"(?:random|openssl rand)[^\n]*\|\s*systemd-creds encrypt", commands), page.name
+
+
 def test_services_with_readers_may_use_them() -> None:
     """The polkit rule names the users of the services that want pcscd, and nobody else."""
     rule = re.search(r"var users = \[(.*)\]", (SYSTEMD / "polkit.rules").read_text())
