@@ -1,6 +1,7 @@
 """
-What a profile may not lead to, whoever wrote it: the My Number, the key for signatures (署名用) and its PIN, another
-application's keys, reading or changing a card.
+What a profile may not lead to, whoever wrote it: the My Number, the key for signatures (署名用) and its PIN, and commands
+that read, write or try something else than what they are for. Other applications of a card may be named, as a later
+generation may have its own; only commands of the kinds below reach them.
 
 Both ends ask: the appliance when it loads a profile, and a terminal before it lets the first command through. Card
 facts 1.1 to 1.3 and 1.5 to 1.7 name the applications, files and instructions.
@@ -33,34 +34,16 @@ _SIGNING: Final = frozenset({0x2A, 0x88})
 """PERFORM SECURITY OPERATION and INTERNAL AUTHENTICATE."""
 _NEVER: Final = frozenset(
     {
-        *(0xA0, 0xA1, 0xA4, 0xB0, 0xB1, 0xB2, 0xB3, 0xC0, 0xCA, 0xCB),  # selects or reads
-        *(
-            0x20,
-            0x21,
-            0x24,
-            0x25,
-            0x26,
-            0x27,
-            0x28,
-            0x29,
-            0x2C,
-            0x2D,
-            0x32,
-        ),  # tries or changes a credential or key
-        *(0x0C, 0x0E, 0x0F, 0xD0, 0xD1, 0xD2, 0xD3, 0xD6, 0xD7, 0xDA, 0xDB, 0xDC, 0xDD),  # writes or erases
-        *(
-            0x04,
-            0x44,
-            0x46,
-            0x47,
-            0xE0,
-            0xE2,
-            0xE4,
-            0xE6,
-            0xE8,
-            0xFE,
-        ),  # makes, ends or loads files, keys, applications
-        0x84,  # is not how anything is presented
+        # selects or reads
+        *(0xA0, 0xA1, 0xA4, 0xB0, 0xB1, 0xB2, 0xB3, 0xC0, 0xCA, 0xCB),
+        # tries or changes a credential or key
+        *(0x20, 0x21, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29, 0x2C, 0x2D, 0x32),
+        # writes or erases
+        *(0x0C, 0x0E, 0x0F, 0xD0, 0xD1, 0xD2, 0xD3, 0xD6, 0xD7, 0xDA, 0xDB, 0xDC, 0xDD),
+        # makes, ends or loads files, keys, applications
+        *(0x04, 0x44, 0x46, 0x47, 0xE0, 0xE2, 0xE4, 0xE6, 0xE8, 0xFE),
+        # is not how anything is presented
+        0x84,
     }
 )
 """What no command is that introduces the institution. Which instructions those are is not public in full."""

@@ -8,7 +8,7 @@ import msgspec
 from appliance import config as configuration
 from appliance.catalogue import error_text
 from appliance.cli import language
-from appliance.cli.installed import CONFIGURATION
+from appliance.cli.installed import config_argument
 from appliance.daemon.check import Checked, examine
 from appliance.errors import EX_CONFIG, ApplianceError
 
@@ -30,7 +30,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", type=click.Path(path_type=Path), default=CONFIGURATION)
+@config_argument()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def check(context: click.Context, file: Path, *, as_json: bool) -> None:

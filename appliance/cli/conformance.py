@@ -1,7 +1,8 @@
 """`jpki-appliance hsm conformance`: what a PKCS#11 module really does, and the vendor profile that follows."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from appliance.hsm.conformance.profile import as_toml
 from appliance.hsm.conformance.results import Report
 from appliance.hsm.conformance.runner import Conformance, Target
 from appliance.hsm.conformance.table import no_profile, rows
-from appliance.hsm.marker import Marker
+from appliance.hsm.marker import Marker, Rejection
 from appliance.hsm.vendor import Vendor, load_vendor
+from appliance.ledger.durable import appearing
 
 
 @click.command()
@@ -58,19 +60,23 @@ def conformance(  # noqa: PLR0913 - one parameter for each option
     if configured is not None:
         if named or token or pin_file or module:
             raise click.UsageError("--config already says which HSM is probed")
-        target = _configured(configured)
+        target, guarded = _configured(configured)
     elif named and token and pin_file:
         vendor = load_vendor(named)
         pin = str(Path(pin_file).absolute())
-        target = Target(vendor, module or vendor.module, token, pin, environment(vendor))
+        target, guarded = (
+            Target(vendor, module or vendor.module, token, pin, environment(vendor)),
+            nullcontext(),
+        )
     else:
         raise click.UsageError("either --config, or all of --vendor, --token and --pin-file")
     if out is not None:
         # Before minutes of probing, and not after them.
         _write(out, {})
-    report = Conformance(target, progress=lambda name: click.echo(f"· {name}", err=True)).report(
-        datetime.now(UTC).date(), versions
-    )
+    with guarded:
+        report = Conformance(target, progress=lambda name: click.echo(f"· {name}", err=True)).report(
+            datetime.now(UTC).date(), versions
+        )
     if out is not None:
         files = {f"{target.named.name}.json": encoded(report)}
         if report.profile is not None:
@@ -83,19 +89,24 @@ def conformance(  # noqa: PLR0913 - one parameter for each option
 
 
 def _write(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write *files* into the folder *out*, made if need be, or raise ConfigInvalid."""
+    """Write *files* into the folder *out*, made if need be, each as a whole; or raise ConfigInvalid."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK | os.X_OK):
             raise ConfigInvalid(f"nothing can be written into {out}")
         for name, content in files.items():
-            (out / name).write_bytes(content)
+            with appearing(out / name) as file:
+                file.write(content)
     except OSError as error:
         raise ConfigInvalid(f"{error.filename or out} cannot be written: {error.strerror}") from error
 
 
-def _configured(file: Path) -> Target:
-    """Return the preferred HSM of the configuration in *file*; raise HsmPinRejected where its PIN was rejected before."""
+def _configured(file: Path) -> tuple[Target, AbstractContextManager[None]]:
+    """
+    Return the preferred HSM of the configuration in *file*, and what has to surround its probes.
+
+    Raises HsmPinRejected where its PIN was rejected before.
+    """
     configuration = config.load(file)
     first = configuration.settings.hsm
     vendor = load_vendor(first.vendor, configuration.folder)
@@ -104,13 +115,39 @@ def _configured(file: Path) -> Target:
     marker = Marker.of_token(module, first.token, variables, state)
     if marker.is_set():
         raise HsmPinRejected(f"no other login is tried, {marker.path} is there")
-    return Target(
+    target = Target(
         vendor,
         module,
         first.token,
         str(configuration.path(first.pin_file)),
         environment(vendor, variables),
     )
+    return target, _marking(marker, first.alias, target)
+
+
+@contextmanager
+def _marking(marker: Marker, alias: str, target: Target) -> Iterator[None]:
+    """Leave *marker* where the token rejects the PIN: neither this command nor the appliance may try it again."""
+    marker.prepare()
+    try:
+        yield
+    except HsmPinRejected as error:
+        rejection = Rejection(
+            hsm=alias,
+            token=target.token,
+            module=target.module,
+            pin_file=target.pin_file,
+            time=datetime.now(UTC).replace(microsecond=0),
+            detail=error.detail,
+        )
+        try:
+            marker.set(rejection)
+        except OSError as failed:
+            raise HsmPinRejected(
+                f"{error.detail}; {marker.path} cannot be written ({failed.strerror}): "
+                "start neither this command nor the appliance before the PIN is right"
+            ) from error
+        raise HsmPinRejected(f"{error.detail}; {marker.path} is left") from error
 
 
 def encoded(report: Report) -> bytes:

@@ -21,6 +21,7 @@ from appliance.cli.profile import named
 from appliance.daemon.keys import load_profile
 from appliance.doctor.examination import Examination
 from appliance.doctor.finding import Finding, Verdict, worst
+from appliance.errors import ConfigurationError
 from appliance.terminals.examination import ReaderExamination, ReaderFinding, ReaderVerdict
 
 _PROFILE: Final = "jpki-reference"
@@ -94,7 +95,7 @@ def document_of(finding: Finding) -> dict[str, object]:
     "--profile",
     "called",
     help="Of the card: a packaged profile, or a file. "
-    "[default: that of the configuration; jpki-reference where there is none that this account may read]",
+    "[default: that of the configuration; jpki-reference where there is none that this account can use]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--language", "spoken", type=Choice(Language), help="Of the advice. [default: the locale's]")
@@ -130,8 +131,8 @@ def _profile(context: click.Context, called: str | None, spoken: Language) -> Pr
     """
     Return the profile that was *called* for, or that of the configuration.
 
-    A machine may have none of its own, and a clerk's account need not be able to read it: for a look at a reader the
-    packaged profile will do, unless a certain configuration was asked for.
+    A machine may have none of its own, a clerk's account need not be able to read it, and it may be what is wrong: for a
+    look at a reader the packaged profile will do, unless a certain configuration was asked for.
     """
     if called is not None:
         return named(called)
@@ -140,15 +141,28 @@ def _profile(context: click.Context, called: str | None, spoken: Language) -> Pr
     was_given = group is not None and group.get_parameter_source("file") is not ParameterSource.DEFAULT
     if file is None:
         return profile.shipped(_PROFILE)
-    if not was_given:
-        try:
-            file.open("rb").close()
-        except (FileNotFoundError, NotADirectoryError):
-            return profile.shipped(_PROFILE)
-        except PermissionError:
-            click.echo(f"{file}: {story('doctor-packaged-profile').in_language(spoken)}", err=True)
-            return profile.shipped(_PROFILE)
-    return load_profile(config.load(file))
+    if was_given:
+        return load_profile(config.load(file))
+    if _is_missing(file):
+        return profile.shipped(_PROFILE)
+    try:
+        return load_profile(config.load(file))
+    except ConfigurationError as error:
+        # A reader is looked at on bad days, of which this may be the reason.
+        click.echo(f"[{error.code}] {error.detail}", err=True)
+        click.echo(story("doctor-packaged-profile").in_language(spoken), err=True)
+        return profile.shipped(_PROFILE)
+
+
+def _is_missing(file: Path) -> bool:
+    """Return whether there is no *file*; not where that cannot be seen."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 async def _follow(

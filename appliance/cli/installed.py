@@ -1,4 +1,4 @@
-"""Where the Debian package puts things, and the option by which a command is told otherwise."""
+"""Where the Debian package puts things, and the option or argument by which a command is told otherwise."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,8 @@ CONFIGURATION: Final = Path("/etc/jpki-appliance/appliance.toml")
 """What commands go by that are told no other file."""
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+_FILE: Final = click.Path(path_type=Path, dir_okay=False, readable=False)
+"""Whether it can be read is for the configuration to say, with its code and its advice."""
 
 
 def config_option(
@@ -19,9 +21,13 @@ def config_option(
     return click.option(
         "--config",
         "file",
-        # Whether it can be read is for the configuration to say, with its code and its advice.
-        type=click.Path(path_type=Path, dir_okay=False, readable=False),
+        type=_FILE,
         default=CONFIGURATION,
         show_default=True,
         help=what,
     )
+
+
+def config_argument(shown: str = "FILE") -> Callable[[_Decorated], _Decorated]:
+    """Return the argument, *shown* by that word, which gives a command its *file*."""
+    return click.argument("file", metavar=f"[{shown}]", type=_FILE, default=CONFIGURATION)

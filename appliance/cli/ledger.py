@@ -68,12 +68,12 @@ class Ledger:
 @click.group()
 @config_option()
 @click.option(
-    "--origin", help="Another log in the same database: one that was restored. [default: ledger.origin]"
+    "--origin", help="Another ledger in the same database: one that was restored. [default: ledger.origin]"
 )
 @click.option(
     "--public-key",
     type=click.Path(path_type=Path),
-    help="Key of that log (PEM), from before it was changed. [default: ledger.key]",
+    help="Key of that ledger (PEM), from before it was changed. [default: ledger.key]",
 )
 @click.pass_context
 def ledger(context: click.Context, file: Path, origin: str | None, public_key: Path | None) -> None:
@@ -89,7 +89,7 @@ def ledger(context: click.Context, file: Path, origin: str | None, public_key: P
 @click.pass_obj
 def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
     """
-    Hash the whole log again and compare it with what was signed.
+    Hash the whole ledger again and compare it with what was signed.
 
     Only a checkpoint from elsewhere shows that nothing was cut off or written anew from the start.
     """
@@ -121,7 +121,7 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
         )
     if known is None:
         click.echo(
-            "No saved checkpoint was given: a log that was cut off or rewritten as a whole would not show."
+            "No saved checkpoint was given: a ledger that was cut off or rewritten as a whole would not show."
         )
 
 
@@ -129,7 +129,7 @@ def verify(this: Ledger, saved: Path | None, *, contents: bool) -> None:
 @click.argument("index", type=_INDEX)
 @click.pass_obj
 def prove(this: Ledger, index: int) -> None:
-    """Print a proof that the entry INDEX is in the log, with the entry and a signed checkpoint (C2SP tlog-proof)."""
+    """Print a proof that the entry INDEX is in the ledger, with the entry and a signed checkpoint (C2SP tlog-proof)."""
     with this.reading() as reader:
         newest = reader.newest_checkpoint()
         found = [content for _, content in stored_entries(reader, index, index + 1)]
@@ -158,7 +158,7 @@ def write_out(this: Ledger, form: export.Format, start: int, stop: int | None) -
 @click.option("--key", is_flag=True, help="Print the verifier key instead, as NAME+ID+KEY.")
 @click.pass_obj
 def show_checkpoint(this: Ledger, *, key: bool) -> None:
-    """Print the newest signed checkpoint. Keep it where nobody who can write the log can reach it."""
+    """Print the newest signed checkpoint. Keep it where nobody who can write the ledger can reach it."""
     if key:
         click.echo(this.key.to_text())
         return
@@ -185,7 +185,7 @@ def prune(this: Ledger, before: datetime | None) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_obj
 def back_up(this: Ledger, path: Path) -> None:
-    """Write the whole log to the new file PATH, while the appliance works on."""
+    """Write the whole ledger to the new file PATH, while the appliance works on."""
     click.echo(f"{backup.back_up(this.store, path)} entries")
 
 
@@ -197,9 +197,9 @@ def back_up(this: Ledger, path: Path) -> None:
 @click.pass_context
 def restore(context: click.Context, path: Path, saved: Path | None) -> None:
     """
-    Restore the log in the backup PATH, closed for good: it can be read and never grows again.
+    Restore the ledger in the backup PATH, closed for good: it can be read and never grows again.
 
-    Then set a new ledger.origin. The new log begins by saying where the old one ended. Ends with status 3 where the
+    Then set a new ledger.origin. The new ledger begins by saying where the old one ended. Ends with status 3 where the
     given checkpoint shows that the backup is older: all it has was restored, and what came after it is lost.
     """
     this: Ledger = context.obj

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from appliance import config
-from appliance.cli.installed import CONFIGURATION
+from appliance.cli.installed import config_argument
 from appliance.errors import ConfigInvalid
 from appliance.revocation.importer import import_lists
 from appliance.revocation.importing import Outcome, Report
@@ -20,20 +20,20 @@ def revocation() -> None:
 
 
 @revocation.command("import")
-@click.argument("configuration", type=click.Path(path_type=Path, dir_okay=False), default=CONFIGURATION)
+@config_argument("CONFIGURATION")
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), help="Take the lists from here instead."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def import_(context: click.Context, configuration: Path, folder: Path | None, *, as_json: bool) -> None:
+def import_(context: click.Context, file: Path, folder: Path | None, *, as_json: bool) -> None:
     """
     Import the lists (CRLs) that lie in the folder that CONFIGURATION names.
 
     Without it, that is the installed one, /etc/jpki-appliance/appliance.toml. A running daemon does so by itself; this
     is for a site without one, and for seeing what becomes of each file. Exit status 1 where a file was refused.
     """
-    loaded = config.load(configuration)
+    loaded = config.load(file)
     crl = loaded.settings.revocation.crl
     if crl is None:
         raise ConfigInvalid("there is no section [revocation.crl]")
@@ -57,6 +57,8 @@ def _told(report: Report) -> str:
         lines.append(
             f"{report.damaged} lists of the index were damaged and given up; all files were read again"
         )
+    if report.unreadable:
+        lines.append("the index could not be read and was given up with all lists; all files were read again")
     lines.append(
         f"{report.known} files known before; {report.lists} lists with {report.entries:,} entries{end}"
     )

@@ -61,7 +61,7 @@ class _Words:
         for one in condition.hsms:
             yield from self._hsm(one, serves=one.alias == condition.serving)
         yield from self._knowledge(told)
-        for certificate in condition.certificates:
+        for certificate in (*condition.certificates, *condition.peer_certificates):
             yield f"{self._say('certificate')} {certificate.name}: {self._say('until')} {_time(certificate.not_after)}"
         for desk in told.desks:
             state = self._word("desk", desk.state)
@@ -97,6 +97,8 @@ class _Words:
             else f", {self._say('until')} {_time(revocation.next_update)}"
         )
         yield f"{self._say('revocation')}: {self._usable(revocation.usable)} ({sources}){ends}"
+        if revocation.missing:
+            yield f"  {self._say('no-list')}: {', '.join(revocation.missing)}"
 
     def _usable(self, usable: bool) -> str:  # noqa: FBT001 - the only thing it is asked
         return self._say("usable" if usable else "unusable")

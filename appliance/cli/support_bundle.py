@@ -24,7 +24,7 @@ from appliance.doctor import bundle
     type=click.IntRange(0, 100_000),
     default=2_000,
     show_default=True,
-    help="How many lines of the log are looked through.",
+    help="How many lines of the log are told, requests aside.",
 )
 def support_bundle(file: Path, output: Path | None, lines: int) -> None:
     """

@@ -82,7 +82,7 @@ def verify(file: BinaryIO, trust: Path | None, at: datetime | None, **options: A
         return
     if trust is None:
         raise click.UsageError("evidence needs --trust")
-    given = tuple(map(_list, options["lists"]))
+    given = tuple(read_bounded(path, LARGEST) for path in options["lists"])
     _evidence(content, _trust(trust, options["institution_root"], given), when)
     _require_named(Evidence.from_bytes(content), given)
     if options["token"] is not None:
@@ -108,12 +108,6 @@ def _evidence(document: bytes, trust: Trust, at: datetime | None) -> None:
         click.echo(f"✓ {number}/{len(STEPS)} {step.name}: {step.finding}")
 
 
-def _list(path: Path) -> bytes:
-    if path.stat().st_size > LARGEST:
-        raise ConfigInvalid(f"{path} is larger than any list")
-    return path.read_bytes()
-
-
 def _require_named(evidence: Evidence, given: tuple[bytes, ...]) -> None:
     """Refuse lists that say nothing about this evidence: whoever gave them believes that they were looked into."""
     named = evidence.revocation.lists
@@ -126,9 +120,7 @@ def _trust(folder: Path, root: Path | None, given: tuple[bytes, ...]) -> Trust:
     pems = [
         content for path in sorted(folder.glob("*.pem")) if _CERTIFICATE in (content := read_bounded(path))
     ]
-    lists = tuple(
-        path.read_bytes() for path in sorted(folder.glob("*.crl")) if path.stat().st_size <= LARGEST
-    )
+    lists = tuple(read_bounded(path, LARGEST) for path in sorted(folder.glob("*.crl")))
     return Trust(Anchors.from_pem(pems), None if root is None else _root(root), (*given, *lists))
 
 

@@ -21,7 +21,8 @@ def authenticate(  # noqa: PLR0913, PLR0917 - those of Client and its method, in
     """
     Authenticate the holder of the card at *desk*, and return the verified result when there is one.
 
-    As `Client.authenticate`, and not to be called where an event loop runs. An interrupt (Ctrl-C) cancels it.
+    As `Client.authenticate`, and not to be called where an event loop runs. An interrupt (Ctrl-C) cancels it. `seconds`
+    are kept where a comparison ends once it is cancelled (`VisualCheck`).
     """
 
     async def ask() -> Result:

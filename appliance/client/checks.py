@@ -41,7 +41,9 @@ class VisualCheck:
     """
     The *operator* compares the front, which is read in the same session, with the person in front of them.
 
-    *compare* shows it, and returns whether it is the same person. The card stays on the reader meanwhile.
+    *compare* shows it, and returns whether it is the same person. The card stays on the reader meanwhile. Once it is too
+    late it is cancelled, and has to take the front off the screen. That ends no thread: who waits in one has to tell it
+    to end, or `asyncio.run`, which waits for threads, and so `blocking.authenticate`, is held up by it.
     """
 
     operator: str

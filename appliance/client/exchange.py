@@ -31,6 +31,8 @@ _FROM_BETWEEN: Final = frozenset({502, 503, 504})
 """What a load balancer says where it reaches nobody."""
 _NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _COME_AGAIN: Final = frozenset({429, 503})
+_HALFWAY: Final = 500
+"""What an appliance says that has failed at something, which may be the answer to what it has begun."""
 
 
 class Deadline:
@@ -72,7 +74,7 @@ class Delivery:
     """What is known of a request, however often it was sent."""
 
     may_have_arrived: bool = False
-    """Not where nothing could be sent, nor where the appliance has refused all that was."""
+    """Not where nothing could be sent, nor where the appliance has refused all that was, knowing what it did."""
 
 
 class Exchange:
@@ -115,7 +117,7 @@ class Exchange:
                 if deadline.left() <= wait:
                     raise
             except Refused as error:
-                delivery.may_have_arrived = had_arrived
+                delivery.may_have_arrived = had_arrived or error.problem.status == _HALFWAY
                 if error.retry_after is None or error.problem.status not in _COME_AGAIN:
                     raise
                 wait = error.retry_after

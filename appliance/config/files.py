@@ -24,15 +24,15 @@ def read_secret(path: Path) -> bytes:
     return read_bounded(path)
 
 
-def read_bounded(path: Path) -> bytes:
-    """Return what *path* holds, or raise ConfigInvalid: absent, unreadable, or too large to be meant."""
+def read_bounded(path: Path, largest: int = _LARGEST_FILE) -> bytes:
+    """Return what *path* holds, or raise ConfigInvalid: absent, unreadable, or of more bytes than the *largest* meant."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
+            content = file.read(largest + 1)
     except OSError as error:
         raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > _LARGEST_FILE:
-        raise ConfigInvalid(f"{path} is larger than {_LARGEST_FILE} bytes")
+    if len(content) > largest:
+        raise ConfigInvalid(f"{path} is larger than {largest} bytes")
     return content
 
 

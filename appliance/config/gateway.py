@@ -22,8 +22,8 @@ class TlsSettings(Section, frozen=True, kw_only=True):
 class GatewaySettings(Section, frozen=True, kw_only=True):
     """Where requests come in, and how many."""
 
-    socket: str | None = "run/appliance.sock"
-    """Unix socket; None for none. A socket that systemd hands over takes its place."""
+    socket: Annotated[str, msgspec.Meta(min_length=1)] = "run/appliance.sock"
+    """Unix socket: there always is one. A socket that systemd hands over takes its place."""
     tls: TlsSettings | None = None
     authentications: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
     """The most that may be under way at once."""

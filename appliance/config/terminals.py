@@ -7,11 +7,9 @@ import msgspec
 from appliance.config.section import Alias, Name, PinSeconds, Seconds, Section
 
 LONGEST_SCENARIO: Final = 400.0
+"""Seconds that our own terminal gives an exchange and the holder's time for the PIN, whatever it is told."""
 LONGEST_WAIT: Final = 600.0
-"""
-Seconds that our own terminal gives a scenario (an exchange, and the holder's time for the PIN) and a person who puts a
-card on, whatever it is told.
-"""
+"""Seconds that it gives a person who puts a card on."""
 
 
 class ReaderSettings(Section, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from appliance.client.answers import decoded
 from appliance.client.exchange import Answer, Ask, Exchange
 from appliance.config import Configuration
 from appliance.doctor import unit
-from appliance.errors import AccessDenied, ApplianceUnreachable, ConfigInvalid
+from appliance.errors import AccessDenied, ApplianceUnreachable
 from appliance.gateway.condition import Cause, Condition
 from appliance.gateway.desks import DeskStatus
 
@@ -28,11 +28,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def socket_of(configuration: Configuration) -> Path:
-    """Return where the daemon of *configuration* is asked; raise ConfigInvalid where it has no local socket."""
-    socket = configuration.settings.gateway.socket
-    if socket is None:
-        raise ConfigInvalid("gateway.socket is not set: there is nowhere to ask")
-    return configuration.path(socket)
+    """Return where the daemon of *configuration* is asked."""
+    return configuration.path(configuration.settings.gateway.socket)
 
 
 async def ask(socket: Path, language: str = "en") -> Told:

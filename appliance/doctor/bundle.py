@@ -14,8 +14,10 @@ import ssl
 import tarfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import asdict
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ import msgspec
 from appliance import __version__, config
 from appliance.config import Configuration
 from appliance.doctor import logs, series, unit
-from appliance.doctor.asked import ask
+from appliance.doctor.asked import ask, socket_of
 from appliance.doctor.disclosed import WITHHELD, aliases, disclosed, without_homes
 from appliance.doctor.examination import Examination
 from appliance.doctor.finding import Finding
@@ -33,7 +35,8 @@ from appliance.ledger import checkpoint, place
 
 FOLDER: Final = "jpki-appliance-support"
 _LOG_SECONDS: Final = 30.0
-_LOG_CHARACTERS: Final = 16 << 20
+_LOG_BYTES: Final = 64 << 20
+"""Of the log, of which requests may be nearly all, and those are not told."""
 _PACKAGES: Final = (
     "aiohttp", "click", "cryptography", "msgspec", "pillow", "prometheus-client", "psycopg", "pyjwt", "pyscard",
     "python-pkcs11", "rich", "uvloop", "fhir.resources",
@@ -48,7 +51,7 @@ _OUR_COPIES: Final = frozenset({"directory", "syslog", "signer", "store"})
 
 
 class Bundle:
-    """The parts for the appliance whose configuration is *file*, with the last *lines* of its log."""
+    """The parts for the appliance whose configuration is *file*, with the last *lines* of its log that are no requests."""
 
     def __init__(self, file: Path, lines: int) -> None:
         self._file, self._lines = file, lines
@@ -117,9 +120,9 @@ class Bundle:
         )
 
     async def _status(self) -> bytes | None:
-        if self._configuration is None or self._configuration.settings.gateway.socket is None:
+        if self._configuration is None:
             return None
-        told = await ask(self._configuration.path(self._configuration.settings.gateway.socket))
+        told = await ask(socket_of(self._configuration))
         plain: dict[str, Any] = msgspec.to_builtins(told)
         ledger = plain["condition"]["ledger"]
         ledger["origin"] = WITHHELD
@@ -149,13 +152,11 @@ class Bundle:
         return "".join(f"{line}\n" for line in series.told(scrape, aliases(self._configuration))).encode()
 
     async def _log(self) -> bytes | None:
-        arguments = ("--no-pager", "--output=cat", f"--lines={self._lines}", f"--unit={unit.SERVICE}")
-        said = unit.asked("journalctl", *arguments, seconds=_LOG_SECONDS)
-        if said is None:
-            return None
         known = frozenset() if self._configuration is None else aliases(self._configuration)
-        lines = said[-_LOG_CHARACTERS:].splitlines()[-self._lines :]
-        return b"".join(msgspec.json.encode(one) + b"\n" for one in logs.told(lines, known))
+        lines = unit.newest_lines(unit.SERVICE, seconds=_LOG_SECONDS, most=_LOG_BYTES)
+        with closing(lines):
+            newest = list(islice(logs.told(lines, known), self._lines))
+        return b"".join(msgspec.json.encode(one) + b"\n" for one in reversed(newest)) or None
 
     async def _units(self) -> bytes | None:
         found = {name: unit.properties(name, _PROPERTIES) for name in (unit.SERVICE, unit.SOCKET)}
@@ -172,8 +173,13 @@ def write(path: Path, parts: dict[str, bytes]) -> None:
             archive.addfile(entry, io.BytesIO(content))
     try:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(opened, "wb") as file:
-            file.write(packed.getvalue())
+        try:
+            with os.fdopen(opened, "wb") as file:
+                file.write(packed.getvalue())
+        except OSError:
+            # Half of one would be sent by whoever looks at its name alone, and be in the way of the next.
+            path.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise ConfigInvalid(f"{path} cannot be written: {error.strerror}") from error
 

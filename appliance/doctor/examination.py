@@ -8,7 +8,7 @@ from appliance.client.refused import Refused
 from appliance.config import Configuration
 from appliance.doctor import configuration as named
 from appliance.doctor import desks, hsm, ledger, machine, unit, validity
-from appliance.doctor.asked import Told, ask, is_away
+from appliance.doctor.asked import Told, ask, is_away, socket_of
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.errors import AccessDenied, ApplianceError, ApplianceUnreachable
 
@@ -37,7 +37,12 @@ class Examination:
         for one in await self._hsms(configuration, told, is_away=is_away):
             yield one
         for check, look in (
-            (Check.CERTIFICATES, lambda: validity.certificates(configuration)),
+            (
+                Check.CERTIFICATES,
+                lambda: validity.certificates(
+                    configuration, None if told is None else told.condition.peer_certificates
+                ),
+            ),
             (Check.REVOCATION, lambda: validity.revocation(configuration, is_running=told is not None)),
             (Check.LEDGER, lambda: ledger.ledger(configuration, is_running=told is not None)),
         ):
@@ -84,17 +89,14 @@ def _looked(check: Check, look: Callable[[], Iterable[Finding]]) -> list[Finding
 
 async def _asked(configuration: Configuration) -> tuple[Told | None, bool, Finding]:
     """Return what the daemon tells; whether none runs, as far as can be known; and what is found of that."""
-    socket = configuration.settings.gateway.socket
-    if socket is None:
-        detail = "there is no local socket to ask at"
-        return None, not unit.runs(), Finding(Check.DAEMON, Verdict.NOT_APPLICABLE, detail)
     try:
-        told = await ask(configuration.path(socket))
+        told = await ask(socket_of(configuration))
     except ApplianceUnreachable as error:
         found = Finding(
             Check.DAEMON, Verdict.WARNING, error.detail, advice=Advice.NOT_RUNNING, code=error.code
         )
-        return None, is_away(error) and not unit.runs(), found
+        # What systemd does not say may as well run, and listen somewhere else.
+        return None, is_away(error) and unit.runs() is False, found
     except (AccessDenied, Refused) as error:
         found = Finding(
             Check.DAEMON, Verdict.WARNING, error.detail, advice=Advice.MAY_NOT_ASK, code=error.code

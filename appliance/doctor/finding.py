@@ -46,6 +46,7 @@ class Advice(StrEnum):
     HSM_NOT_OPENED = "hsm-not-opened"
     HSM_STRUGGLES = "hsm-struggles"
     CERTIFICATE_ENDS = "certificate-ends"
+    PEER_CERTIFICATE_ENDS = "peer-certificate-ends"
     NOTHING_CHECKED = "nothing-checked"
     LIST_MISSING = "list-missing"
     LIST_OLD = "list-old"

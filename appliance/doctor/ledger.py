@@ -16,11 +16,10 @@ from appliance.gateway.findings import COPY_SECONDS
 from appliance.ledger import checkpoint, entries, place
 from appliance.ledger.checkpoint import Checkpoint
 from appliance.ledger.keeper import root_of
-from appliance.ledger.note import VerifierKey
+from appliance.ledger.note import LARGEST_NOTE, VerifierKey
 from appliance.ledger.sinks import newest_in
 from appliance.ledger.store import Head, Reader, stored_entries
 
-_LARGEST_NOTE: Final = 1 << 16
 _BEHIND_SECONDS: Final = 600.0
 """After which an entry should be under a checkpoint."""
 
@@ -83,10 +82,11 @@ def _copies(
                 raise outside
             _require_covered(reader, head, checkpoint.verified(outside.note, key))
             last = f", the folder's is of {outside.at:%Y-%m-%d %H:%M} UTC"
-        except FileNotFoundError:
-            last, is_there = ", none is in the folder", not head.size
         except OSError as error:
-            last, is_there = f", the folder cannot be read ({error.strerror})", False
+            # The folder is made for a new ledger. Later, one that has gone is a share that is not mounted.
+            is_there = not head.size and isinstance(error, FileNotFoundError | NotADirectoryError)
+            is_none = is_there or isinstance(error, FileNotFoundError)
+            last = ", none is in the folder" if is_none else f", the folder cannot be read ({error.strerror})"
         except ApplianceError as error:
             yield Finding.of(Check.COPIES, error, "folder")
             return
@@ -113,13 +113,13 @@ def _outside(configuration: Configuration) -> _Outside | OSError | LedgerProofIn
     settings = configuration.settings.ledger
     folder = None if settings.copies is None else configuration.path(settings.copies)
     try:
-        # It is made for a new ledger, and may hold another's: a former one's, or another node's.
-        path = newest_in(folder, settings.origin) if folder is not None and folder.is_dir() else None
+        # It may hold another's: a former one's, or another node's.
+        path = None if folder is None else newest_in(folder, settings.origin)
         if path is None:
             return FileNotFoundError()
         with path.open("rb") as file:
             made = os.fstat(file.fileno()).st_mtime
-            return _Outside(file.read(_LARGEST_NOTE), datetime.fromtimestamp(made, UTC))
+            return _Outside(file.read(LARGEST_NOTE + 1), datetime.fromtimestamp(made, UTC))
     except (OSError, LedgerProofInvalid) as error:
         return error
 

@@ -52,6 +52,7 @@ EVENTS: Final = frozenset(
         "ledger cannot be tried",
         "ledger copy failed",
         "ledger writer failed",
+        "lines about connections left out",
         "listening",
         "metrics",
         "no connection can be accepted",
@@ -61,6 +62,7 @@ EVENTS: Final = frozenset(
         "request malformed",
         "requests of strangers left out",
         "revocation index damaged",
+        "revocation index unreadable",
         "revocation lists imported",
         "revocation lists not imported",
         "terminal connected",
@@ -72,6 +74,8 @@ EVENTS: Final = frozenset(
     }
 )
 """What events begin with, up to the first `name=value`."""
+LEFT_OUT: Final = frozenset({"request"})
+"""Who asks how often for what: most of the log, and of no use without the site. Not even told to be withheld."""
 
 _TROUBLE: Final = r"workers-silent|ledger-unwritable|ledger-untried|ledger-unkept"
 _NUMBER: Final = r"\d{1,7}"
@@ -119,16 +123,21 @@ def told(lines: Iterable[str], aliases: frozenset[str]) -> Iterator[dict[str, ob
             written = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             continue
-        yield _line(written, aliases)
+        if not (_is_ours(written) and _head(written.get("event")) in LEFT_OUT):
+            yield _line(written, aliases)
+
+
+def _is_ours(written: dict[str, Any]) -> bool:
+    logger = written.get("logger")
+    return isinstance(logger, str) and f"{logger.replace('.', '/')}.py" in _sources()
 
 
 def _line(written: dict[str, Any], aliases: frozenset[str]) -> dict[str, object]:
-    logger = written.get("logger")
-    is_ours = isinstance(logger, str) and f"{logger.replace('.', '/')}.py" in _sources()
+    is_ours = _is_ours(written)
     found: dict[str, object] = {
         "time": time if isinstance(time := written.get("time"), str) and _TIME.fullmatch(time) else WITHHELD,
         "level": level if (level := written.get("level")) in _LEVELS else WITHHELD,
-        "logger": logger if is_ours else WITHHELD,
+        "logger": written["logger"] if is_ours else WITHHELD,
         "event": _event(written.get("event"), aliases) if is_ours else WITHHELD,
     }
     if is_ours and found["event"] != WITHHELD:
@@ -150,6 +159,11 @@ def _sources() -> frozenset[str]:
 
 def _texts(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _head(event: object) -> str | None:
+    parts = _HEAD.fullmatch(event) if isinstance(event, str) else None
+    return None if parts is None else parts["head"]
 
 
 def _event(event: object, aliases: frozenset[str]) -> str:

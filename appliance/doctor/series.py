@@ -16,7 +16,7 @@ _LARGEST: Final = 4 << 20
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, and not listened at
 _SERIES: Final = re.compile(r"([a-z][a-z0-9_]{1,99})(?:\{(.{0,500})\})? ([0-9eE+.-]{1,32}|NaN|\+Inf)")
 _LABEL: Final = re.compile(r'([a-z_]{1,32})="([^"\\]{0,100})"')
-_PARTS: Final = frozenset({"hsm", "terminal", "reader"})
+_PARTS: Final = frozenset({"hsm", "peer", "terminal", "reader"})
 _CLOSED: Final = {
     name: re.compile(pattern)
     for name, pattern in {

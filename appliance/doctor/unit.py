@@ -2,7 +2,8 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,24 @@ def asked(program: str, *arguments: str, seconds: float = _SECONDS) -> str | Non
     return finished.stdout.decode("utf-8", "replace") if finished.returncode == 0 else None
 
 
+def newest_lines(unit: str, *, seconds: float, most: int) -> Generator[str, None, None]:
+    """Yield what *unit* has logged, the newest line first, for *seconds* and *most* bytes; raise OSError where there is no journal."""
+    command = ("journalctl", "--no-pager", "--output=cat", "--reverse", f"--unit={unit}")
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as reading:
+        patience = threading.Timer(seconds, reading.kill)
+        patience.start()
+        try:
+            while reading.stdout is not None and (line := reading.stdout.readline(most)):
+                most -= len(line)
+                yield line.decode("utf-8", "replace")
+        finally:
+            # Who has read enough does not wait for the rest of a log.
+            patience.cancel()
+            reading.kill()
+
+
 def properties(unit: str, names: Sequence[str]) -> dict[str, str]:
     """Return the properties called *names* of *unit*; none where systemd does not run or does not say."""
     if not _BOOTED.is_dir():
@@ -42,9 +61,16 @@ def properties(unit: str, names: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name in names}
 
 
-def runs() -> bool:
-    """Return whether systemd says that the service runs, comes up or is about to end."""
-    return properties(SERVICE, ("ActiveState",)).get("ActiveState") not in {None, "inactive", "failed"}
+def runs() -> bool | None:
+    """
+    Return whether the service runs, comes up or is about to end; None where systemd does not say.
+
+    Where systemd does not run, the service does not either.
+    """
+    state = properties(SERVICE, ("ActiveState",)).get("ActiveState")
+    if state is None and _BOOTED.is_dir():
+        return None
+    return state not in {None, "inactive", "failed"}
 
 
 def sleeps(socket: Path) -> bool:

@@ -1,14 +1,16 @@
 """What ends: certificates of ours, and lists of revoked ones."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from appliance.config import Configuration
 from appliance.daemon.condition import certificates as certificate_ends
+from appliance.daemon.condition import pinned
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.errors import CertificateExpired, RevocationStale, RevocationUnavailable
+from appliance.gateway.condition import CertificateEnd
 from appliance.gateway.findings import CERTIFICATE_DAYS, GETTING_OLD
 from appliance.revocation.importing import INDEX
 from appliance.revocation.index import Index, Listing
@@ -18,8 +20,14 @@ from appliance.trust.revocation import Scope
 _DAY: Final = 86_400.0
 
 
-def certificates(configuration: Configuration) -> Iterator[Finding]:
-    """Yield each certificate that ends soon or has ended, or when the first one does."""
+def certificates(
+    configuration: Configuration, peers: Iterable[CertificateEnd] | None = None
+) -> Iterator[Finding]:
+    """
+    Yield each certificate that ends soon or has ended, or when the first one of ours does.
+
+    Those of *peers* are what the daemon tells, or where it does not what the configuration has of them.
+    """
     now = time.time()
     ends = sorted(certificate_ends(configuration), key=lambda one: one.not_after)
     soon = [one for one in ends if one.not_after - now < CERTIFICATE_DAYS * _DAY]
@@ -33,6 +41,10 @@ def certificates(configuration: Configuration) -> Iterator[Finding]:
             Advice.CERTIFICATE_ENDS,
             CertificateExpired.code if over else None,
         )
+    for one in pinned(configuration) if peers is None else peers:
+        if one.not_after - now < CERTIFICATE_DAYS * _DAY:
+            detail = f"{'ended' if one.not_after < now else 'ends'} {_date(one.not_after)}"
+            yield Finding(Check.CERTIFICATES, Verdict.WARNING, detail, one.name, Advice.PEER_CERTIFICATE_ENDS)
     if ends and not soon:
         detail = f"{len(ends)} certificates, the first ends {_date(ends[0].not_after)}"
         yield Finding(Check.CERTIFICATES, Verdict.OK, detail)
@@ -73,6 +85,8 @@ def _lists(configuration: Configuration, bad: Verdict) -> Iterator[Finding]:
     for number, anchor in enumerate(anchors.certificates, start=1):
         issuer = Scope.of(anchor, anchor.subject).issuer
         listings = [one for one in edition.listings.values() if one.issuer == issuer]
+        if not listings and anchor.not_valid_after_utc <= datetime.now(UTC):
+            continue  # no holder under it is believed anyway
         yield _of_issuer(f"authority-{number}", listings, settings.revocation.longest_age_hours, bad)
 
 

@@ -8,7 +8,7 @@ comes is kept where nothing better is known, so that who asks hears until when i
 """
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,7 +62,8 @@ class Report(msgspec.Struct, frozen=True):
     """
     What an import did: the *files* that it looked at, how many it knew already, and the *lists* there are now.
 
-    *damaged* lists of the index were given up; those whose files are there still were read again.
+    *damaged* lists of the index were given up, or all of them because it was *unreadable*; those whose files are there
+    still were read again.
     """
 
     files: tuple[FileReport, ...]
@@ -71,14 +72,17 @@ class Report(msgspec.Struct, frozen=True):
     entries: int
     earliest_end: datetime | None
     damaged: int = 0
+    unreadable: bool = False
 
 
 @dataclass(slots=True)
 class _Plan:
-    """The files that become lists: of each scope the complete one and the delta on top."""
+    """The files that become lists: of each scope the complete one and the deltas on top."""
 
+    verified: dict[Scope, list[tuple[Heading, Path]]] = field(default_factory=dict)
+    """What can be chosen from: complete lists, then deltas, each by number."""
     chosen: dict[Scope, list[tuple[Heading, Path]]] = field(default_factory=dict)
-    reports: list[FileReport] = field(default_factory=list)
+    reports: dict[str, FileReport] = field(default_factory=dict)
     seen: dict[str, SeenFile] = field(default_factory=dict)
     only: Crl | None = None
     """The one file there was to verify, so that it is not read a second time."""
@@ -90,6 +94,7 @@ def run(folder: Path, state: Path, anchors: Anchors, now: datetime) -> Report:
     with _locked(state):
         path = state / INDEX
         known, damaged = _known(path)
+        unreadable = known is None and path.exists()
         plan, skipped = _examine(folder, known, anchors, now)
         files = plan.seen if known is None else {**known.files, **plan.seen}
         present = {item.name for item in candidates(folder)}
@@ -99,12 +104,13 @@ def run(folder: Path, state: Path, anchors: Anchors, now: datetime) -> Report:
                 _write(writer, plan, known, anchors, now)
         listings = Edition.open(path).listings.values()
     return Report(
-        tuple(sorted(plan.reports, key=lambda report: report.name)),
+        tuple(sorted(plan.reports.values(), key=lambda report: report.name)),
         skipped,
         len(listings),
         sum(listing.count for listing in listings),
         min((listing.next_update for listing in listings), default=None),
         damaged,
+        unreadable,
     )
 
 
@@ -125,7 +131,6 @@ def _known(path: Path) -> tuple[Edition | None, int]:
 def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetime) -> tuple[_Plan, int]:
     """Verify every file that was not dealt with before, and choose. No entry is read yet."""
     plan, skipped = _Plan(), 0
-    verified: list[tuple[Heading, Path]] = []
     for path in candidates(folder):
         try:
             status = path.stat()
@@ -140,23 +145,32 @@ def _examine(folder: Path, known: Edition | None, anchors: Anchors, now: datetim
             # Verified here for its place in the order, and read again when its turn comes: lists are large.
             plan.only = crl.verify(_read(path), anchors, now, ended=True)
         except RevocationDataInvalid as error:
-            plan.reports.append(FileReport(path.name, Outcome.REFUSED, error.reason, error.detail))
+            plan.reports[path.name] = FileReport(path.name, Outcome.REFUSED, error.reason, error.detail)
             if error.reason not in _UNDECIDED:
                 plan.seen[path.name] = seen
             continue
         plan.seen[path.name] = seen
-        verified.append((plan.only.heading, path))
-    if len(verified) != 1:
+        found = plan.only.heading
+        plan.verified.setdefault(found.scope, []).append((found, path))
+    if sum(map(len, plan.verified.values())) != 1:
         plan.only = None
-    for found, path in sorted(verified, key=lambda pair: (pair[0].base is not None, pair[0].number)):
-        try:
-            outcome = _choose(plan, known, found, path, now)
-            plan.reports.append(FileReport(path.name, outcome))
-        except RevocationDataInvalid as error:
-            plan.reports.append(FileReport(path.name, Outcome.REFUSED, error.reason, error.detail))
-            if error.reason in _UNDECIDED:
-                del plan.seen[path.name]
+    for scope, verified in plan.verified.items():
+        verified.sort(key=lambda pair: (pair[0].base is not None, pair[0].number))
+        _choose_all(plan, known, scope, now)
     return plan, skipped
+
+
+def _choose_all(plan: _Plan, known: Edition | None, scope: Scope, now: datetime) -> None:
+    """Choose among the verified files of *scope*: anew, where one has turned out to be of no use."""
+    plan.chosen.pop(scope, None)
+    for found, path in plan.verified[scope]:
+        try:
+            report = FileReport(path.name, _choose(plan, known, found, path, now))
+        except RevocationDataInvalid as error:
+            report = FileReport(path.name, Outcome.REFUSED, error.reason, error.detail)
+            if error.reason in _UNDECIDED:
+                plan.seen.pop(path.name, None)
+        plan.reports[path.name] = report
 
 
 def _choose(plan: _Plan, known: Edition | None, found: Heading, path: Path, now: datetime) -> Outcome:
@@ -199,25 +213,47 @@ def _current(plan: _Plan, known: Edition | None, scope: Scope) -> Heading | List
 
 def _write(writer: Writer, plan: _Plan, known: Edition | None, anchors: Anchors, now: datetime) -> None:
     """Write the lists of *plan*, and those of *known* that it does not touch."""
-    listings: Mapping[Scope, Listing] = {} if known is None else known.listings
-    for scope, chosen in plan.chosen.items():
-        usable = list(chosen)
-        while usable:
+    for scope in tuple(plan.chosen):
+        while files := plan.chosen.get(scope):
             try:
-                _add(writer, _Reading(usable, plan.only, anchors, now), known)
+                _add(writer, _Reading(files, plan.only, anchors, now), known)
                 break
-            except (RevocationDataInvalid, ValueError) as error:
-                # A file that was changed, or whose entries cannot be read. A complete list counts without its delta, too.
-                _heading, refused = usable.pop()
-                plan.reports = [_refused(report, refused, error) for report in plan.reports]
-                writer.forget(refused.name)
-        if not usable and known is not None and scope in listings:
-            # The last good list stays.
-            writer.keep(known, listings[scope])
+            except _Unusable as error:
+                # It was changed, or its entries cannot be read. The others count as if it were not there.
+                name = error.path.name
+                plan.reports[name] = FileReport(name, Outcome.REFUSED, error.reason, error.detail)
+                plan.seen.pop(name, None)
+                plan.verified[scope] = [pair for pair in plan.verified[scope] if pair[1] != error.path]
+                _choose_all(plan, known, scope, now)
+    for name in plan.reports.keys() - plan.seen.keys():
+        writer.forget(name)
     if known is not None:
-        for scope, listing in listings.items():
+        for scope, listing in known.listings.items():
             if scope not in plan.chosen:
+                # The last good list stays.
                 writer.keep(known, listing)
+
+
+class _Unusable(Exception):
+    """The file at *path* was verified, and cannot be read to its end."""
+
+    def __init__(self, path: Path, error: RevocationDataInvalid | ValueError) -> None:
+        super().__init__(path)
+        self.path = path
+        self.reason, self.detail = (
+            (error.reason, error.detail)
+            if isinstance(error, RevocationDataInvalid)
+            else (RevocationDefect.MALFORMED, "its entries cannot be read")
+        )
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Say of what fails in the block that the file at *path* is to blame."""
+    try:
+        yield
+    except (RevocationDataInvalid, ValueError) as error:
+        raise _Unusable(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +284,15 @@ def _add(writer: Writer, reading: _Reading, known: Edition | None) -> None:
     removed: set[int] = set()
     for heading, path in files:
         if heading.base is not None:
-            more, less = reading.read(heading, path).changes()
+            with _blamed(path):
+                more, less = reading.read(heading, path).changes()
+                if min(more, default=0) < 0:
+                    raise ValueError("a serial number is not negative")
             added, removed = (added - less) | more, (removed | less) - more
-    first = files[0][0]
+    first, origin = files[0]
     if first.base is None:
-        complete, serials = first.number, reading.read(*files[0]).serials()
+        with _blamed(origin):
+            complete, serials = first.number, reading.read(first, origin).serials()
     elif known is not None:
         listing = known.listings[first.scope]
         complete, serials = listing.complete, known.serials(first.scope)
@@ -263,26 +303,18 @@ def _add(writer: Writer, reading: _Reading, known: Edition | None) -> None:
         serials = chain(
             (serial for serial in serials if serial not in removed and serial not in added), added
         )
-    writer.add(
-        Listing(
-            newest.scope.issuer,
-            newest.scope.point,
-            newest.number,
-            complete,
-            newest.this_update,
-            newest.next_update,
-            digests,
-        ),
-        serials,
+    made = Listing(
+        newest.scope.issuer,
+        newest.scope.point,
+        newest.number,
+        complete,
+        newest.this_update,
+        newest.next_update,
+        digests,
     )
-
-
-def _refused(report: FileReport, path: Path, error: Exception) -> FileReport:
-    """Return what is to be said instead of *report*, where it is of *path*."""
-    if report.name != path.name:
-        return report
-    reason = error.reason if isinstance(error, RevocationDataInvalid) else RevocationDefect.MALFORMED
-    return FileReport(report.name, Outcome.REFUSED, reason, "its entries cannot be read")
+    # A complete list is read while it is written; the deltas are read by now.
+    with _blamed(origin):
+        writer.add(made, serials)
 
 
 def candidates(folder: Path) -> list[Path]:

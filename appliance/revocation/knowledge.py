@@ -44,7 +44,7 @@ async def knowledge(
                     settings.ocsp.seconds,
                     age,
                     secrets.token_bytes,
-                    _tls(configuration, settings.ocsp),
+                    responder_tls(configuration, settings.ocsp),
                     Identifier(settings.ocsp.identifier),
                 )
                 sources.append(await parts.enter_async_context(responder))
@@ -70,8 +70,8 @@ async def _end(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _tls(configuration: Configuration, settings: OcspSettings) -> ssl.SSLContext | None:
-    """Return how the responder is spoken to over TLS; None where it is not."""
+def responder_tls(configuration: Configuration, settings: OcspSettings) -> ssl.SSLContext | None:
+    """Return how the responder is spoken to over TLS, None where it is not; raise ConfigInvalid where a file is of no use."""
     if not settings.url.startswith("https://"):
         return None
     try:
@@ -80,8 +80,15 @@ def _tls(configuration: Configuration, settings: OcspSettings) -> ssl.SSLContext
         if settings.client_certificate is not None and settings.client_key_file is not None:
             configuration.read_secret(settings.client_key_file)
             context.load_cert_chain(
-                configuration.path(settings.client_certificate), configuration.path(settings.client_key_file)
+                configuration.path(settings.client_certificate),
+                configuration.path(settings.client_key_file),
+                password=_no_passphrase,
             )
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigInvalid(f"revocation.ocsp: a TLS file cannot be used: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigInvalid(f"revocation.ocsp: a TLS file cannot be used: {error}") from error
     return context
+
+
+def _no_passphrase() -> str:
+    """Refuse: a key with a passphrase would have OpenSSL ask for it, and wait."""
+    raise ValueError("a key with a passphrase cannot be used")

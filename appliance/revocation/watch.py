@@ -46,6 +46,8 @@ async def watch(folder: Path, import_now: Callable[[], Awaitable[Report]], secon
                     outcome.value: sum(f.outcome is outcome for f in report.files) for outcome in Outcome
                 }
                 _log.info("revocation lists imported", extra={**counts, "lists": report.lists})
+                if report.unreadable:
+                    _log.warning("revocation index unreadable")
                 if report.damaged:
                     _log.warning("revocation index damaged", extra={"lists": report.damaged})
         await asyncio.sleep(seconds)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,13 +25,24 @@ def run(*arguments: str, text: str | None = None, **environment: str) -> Finishe
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=240,
         env={**_environment(), **environment},
     )
 
 
 def _environment() -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Have the kernel refuse this process what would make a file longer than *size*, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def children() -> set[int]:

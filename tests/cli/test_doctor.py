@@ -109,15 +109,19 @@ def test_a_card_is_judged_by_the_profile_that_counts(
     assert (missing.returncode, "[config_invalid]" in missing.stderr) == (78, True)
 
 
-@pytest.mark.parametrize("closed", ["folder", "file"])
-def test_an_account_that_may_not_read_the_configuration_examines_a_reader(
+@pytest.mark.parametrize("closed", ["folder", "file", "profile", "nothing, but the file is damaged"])
+def test_an_account_that_cannot_use_the_configuration_examines_a_reader(
     tmp_path: Path, private_pcscd: PrivatePcscd, hierarchy: Hierarchy, now: datetime, closed: str
 ) -> None:
     """A clerk's account is told by what the card is judged; who names a file wants that one, and hears what is wrong."""
     installed = tmp_path / "jpki-appliance" / "appliance.toml"
     installed.parent.mkdir()
-    installed.write_bytes((ROOT / "hsm-config" / "appliance.toml").read_bytes())
-    shut = installed if closed == "file" else installed.parent
+    example = (ROOT / "hsm-config" / "appliance.toml").read_text()
+    profile = tmp_path / "own.toml"
+    profile.touch()
+    damage = "" if "damaged" not in closed else "no TOML"
+    installed.write_text(example.replace('profile = "jpki-reference"', f'profile = "{profile}"') + damage)
+    shut = {"folder": installed.parent, "file": installed}.get(closed, profile)
     start = (
         "import pathlib, appliance.cli.installed as installed;"
         f"installed.CONFIGURATION = pathlib.Path({str(installed)!r});"
@@ -146,6 +150,7 @@ def test_an_account_that_may_not_read_the_configuration_examines_a_reader(
         shut.chmod(0o700)
     assert by_default.returncode == 0, by_default.stderr
     assert json.loads(by_default.stdout)["outcome"] == "ok"
-    assert by_default.stderr.startswith(f"{installed}: This account cannot read the configuration.")
-    assert len(by_default.stderr.splitlines()) == 1
+    reason, told = by_default.stderr.splitlines()
+    assert reason.startswith(f"[config_invalid] {profile if closed == 'profile' else installed}")
+    assert told.startswith("The configuration cannot be used by this account.")
     assert (by_name.returncode, "[config_invalid]" in by_name.stderr) == (78, True)

@@ -17,6 +17,7 @@ import pytest
 from appliance import config
 from appliance.catalogue import story
 from appliance.doctor import ledger, machine, unit
+from appliance.doctor.examination import Examination
 from appliance.doctor.finding import Advice, Check, Finding, Verdict
 from appliance.ledger import place
 from appliance.ledger.store import Reader
@@ -122,8 +123,8 @@ def test_beside_a_daemon_that_does_not_tell_nobody_logs_in() -> None:
         pin.write_text(right)
 
 
-def test_without_a_socket_the_service_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where there is nobody to ask, systemd knows whether the service runs; a bare machine runs none."""
+def test_the_service_runs_or_not_as_systemd_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where nobody answers, systemd knows whether the service runs, or does not say; a bare machine runs none."""
     program = tmp_path / "systemctl"
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(unit, "_BOOTED", tmp_path)
@@ -131,8 +132,24 @@ def test_without_a_socket_the_service_is_asked_for(monkeypatch: pytest.MonkeyPat
         program.write_text(f"#!/bin/sh\necho ActiveState={state}\n")
         program.chmod(0o755)
         assert unit.runs() is expected
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert unit.runs() is None
     monkeypatch.setattr(unit, "_BOOTED", tmp_path / "nowhere")
-    assert not unit.runs()
+    assert unit.runs() is False
+
+
+async def test_where_nobody_says_whether_a_daemon_runs_nobody_logs_in(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A socket without a listener is no proof where systemd fails to say: only its word, or its absence, allows a login."""
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(unit, "_BOOTED", tmp_path)
+    findings = Examination(site.file, log_in=True).findings()
+    found = await anext(one async for one in findings if one.check is Check.HSM)
+    assert (found.verdict, found.detail) == (Verdict.WARNING, "the daemon did not tell")
 
 
 def test_a_rejected_pin_is_tried_once_and_never_again() -> None:

@@ -19,7 +19,7 @@ from appliance.config import Configuration
 from appliance.doctor import desks, examination, hsm, ledger, machine, validity
 from appliance.doctor.asked import Told
 from appliance.doctor.finding import Advice, Check, Finding, Verdict, worst
-from appliance.errors import LedgerRolledBack
+from appliance.errors import LedgerProofInvalid, LedgerRolledBack
 from appliance.gateway.condition import (
     CertificateEnd,
     Condition,
@@ -79,9 +79,10 @@ def condition(*hsms: Hsm) -> Condition:
             copies=Copies(place=False, covered=0, at=None, waiting=None),
         ),
         revocation=Revocation(
-            usable=True, sources=(), this_update=None, next_update=None, longest_age_hours=48.0
+            usable=True, sources=(), this_update=None, next_update=None, longest_age_hours=48.0, missing=()
         ),
         certificates=(),
+        peer_certificates=(),
         clock_synchronised=None,
         authentications=0,
     )
@@ -163,6 +164,21 @@ def test_certificates_are_told_before_they_end(
     assert (found.verdict, found.code) == (verdict, code)
 
 
+def test_a_certificate_of_a_peer_that_ended_is_a_warning(configuration: Configuration) -> None:
+    """It locks out one who is named; what the appliance itself needs is well."""
+    ends = (
+        CertificateEnd(name="ward-1", not_after=time.time() - DAY),
+        CertificateEnd(name="ward-2", not_after=2e10),
+    )
+    theirs, ours = validity.certificates(configuration, ends)
+    assert (theirs.verdict, theirs.subject, theirs.advice) == (
+        Verdict.WARNING,
+        "ward-1",
+        Advice.PEER_CERTIFICATE_ENDS,
+    )
+    assert ours.verdict is Verdict.OK
+
+
 @pytest.mark.parametrize(
     ("age", "left", "verdict"),
     [
@@ -216,6 +232,38 @@ def test_the_copy_that_is_looked_at_is_this_ledgers(configuration: Configuration
     found = ledger._outside(shared)
     assert isinstance(found, ledger._Outside)
     assert Note.from_bytes(found.note).text == Checkpoint(own, 1, bytes(32)).to_text()
+
+
+def test_a_copy_that_fills_a_share_does_not_fill_the_memory(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    """A file as large as no note is read no further than that, and is damage."""
+    (tmp_path / "checkpoint").touch()
+    os.truncate(tmp_path / "checkpoint", 1 << 40)
+    settings = configuration.settings
+    copied = msgspec.structs.replace(settings.ledger, copies=str(tmp_path))
+    found = ledger._outside(
+        Configuration(msgspec.structs.replace(settings, ledger=copied), configuration.folder)
+    )
+    assert isinstance(found, LedgerProofInvalid)
+
+
+@pytest.mark.parametrize("is_empty", [True, False], ids=["new", "in use"])
+def test_a_folder_for_copies_that_has_gone_is_told_as_that(
+    configuration: Configuration, tmp_path: Path, *, is_empty: bool
+) -> None:
+    """A share that is not mounted is no folder without a copy; only a new ledger has none yet."""
+    settings = configuration.settings
+    copied = msgspec.structs.replace(settings.ledger, copies=str(tmp_path / "unmounted"))
+    here = Configuration(msgspec.structs.replace(settings, ledger=copied), configuration.folder)
+    store = SqliteStore(tmp_path / "ledger.sqlite3", settings.ledger.origin)
+    store.write().close()
+    key = VerifierKey.of_log(settings.ledger.origin, Ed25519PrivateKey.generate().public_key())
+    with store.reading() as reader:
+        head = reader.head() if is_empty else replace(reader.head(), size=1, copied=1)
+        (found,) = ledger._copies(here, key, reader, head, ledger._outside(here))
+    assert found.verdict is (Verdict.OK if is_empty else Verdict.WARNING)
+    assert ("the folder cannot be read" in found.detail) is not is_empty
 
 
 def test_a_full_disk_does_not_end_the_examination(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from appliance.cli.main import command
 from tests.cli.conftest import run
+from tests.daemon.process import UNPRIVILEGED
 
 
 def subcommands(group: click.Group) -> list[tuple[str, click.Command]]:
@@ -67,3 +70,24 @@ def test_starting_loads_little(module: str, unused: set[str]) -> None:
         (sys.executable, "-c", program), check=True, capture_output=True, text=True
     ).stdout
     assert not unused & set(loaded.split())
+
+
+@pytest.mark.parametrize(
+    "command", [("config", "check"), ("revocation", "import"), ("status", "--config")], ids=" ".join
+)
+def test_a_configuration_that_cannot_be_read_has_its_code(command: tuple[str, ...]) -> None:
+    """However it is named: that it is closed is no mistake in how the command was written."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder) / "appliance.toml"
+        file.touch(mode=0)
+        finished = subprocess.run(
+            (*UNPRIVILEGED, sys.executable, "-m", "appliance", *command, str(file)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        )
+    assert finished.returncode == 78, finished.stderr
+    assert "[config_invalid]" in finished.stdout + finished.stderr

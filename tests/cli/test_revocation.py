@@ -56,3 +56,13 @@ def test_a_folder_that_is_missing_is_told(configuration: Path, tmp_path: Path) -
     (tmp_path / "revocation" / "lists").rmdir()
     finished = run("revocation", "import", str(configuration))
     assert (finished.returncode, "[revocation_unavailable]" in finished.stderr) == (1, True)
+
+
+def test_an_index_that_was_lost_is_told(configuration: Path) -> None:
+    """Where the index cannot be read, that stands beside what came of the files."""
+    run("revocation", "import", str(configuration))
+    index = configuration.parent / "revocation" / "state" / "revoked.index"
+    index.write_bytes(b"noise")
+    finished = run("revocation", "import", str(configuration))
+    assert (finished.returncode, finished.stdout.count("imported")) == (0, 2)
+    assert "the index could not be read" in finished.stdout

@@ -59,14 +59,16 @@ def test_a_hierarchy_is_added_to_and_never_replaced(tmp_path: Path) -> None:
 
 
 def test_lists_of_the_hierarchy_are_delivered(tmp_path: Path) -> None:
-    """Each run issues newer ones, which count for the days that were asked for; nothing unfinished is left."""
+    """By both generations of the CA, each run newer ones, which count for the days that were asked for; nothing unfinished is left."""
     assert run("simulator", "pki", str(tmp_path / "pki")).returncode == 0
     numbers = []
     for _ in range(2):
         made = run("simulator", "lists", str(tmp_path / "pki"), str(tmp_path / "lists"), "--days", "3")
         assert made.returncode == 0, made.stderr
         files = sorted((tmp_path / "lists").iterdir())
-        assert [path.name for path in files] == sorted(f"{one.code}.crl" for one in MUNICIPALITIES)
+        assert [path.name for path in files] == sorted(
+            f"{one.code}{generation}.crl" for one in MUNICIPALITIES for generation in ("", "-1")
+        )
         crl = load_der_x509_crl(files[0].read_bytes())
         assert crl.next_update_utc is not None
         assert crl.next_update_utc - crl.last_update_utc == timedelta(days=3)
@@ -270,9 +272,11 @@ def test_a_mistake_is_one_clear_message(arguments: list[str], status: int, said:
 
 def test_a_reader_that_does_not_listen_is_one_clear_message(two_cards: list[Path]) -> None:
     """Where nothing listens on the port, the command says so and ends; no card is left anywhere."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    finished = run("simulator", "card", str(two_cards[0]), "--port", str(port))
+    with socket.socket() as held:
+        # Nobody else comes to listen there meanwhile.
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        finished = run("simulator", "card", str(two_cards[0]), "--port", str(port))
     assert "[reader_absent]" in finished.stderr
     assert f"127.0.0.1:{port}" in finished.stderr
     assert "Traceback" not in finished.stderr

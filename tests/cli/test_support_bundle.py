@@ -3,6 +3,7 @@
 import ast
 import base64
 import json
+import os
 import re
 import stat
 import tarfile
@@ -23,11 +24,12 @@ from appliance.config import Configuration
 from appliance.doctor import bundle, logs, series
 from appliance.doctor.configuration import permissions
 from appliance.doctor.disclosed import WITHHELD, disclosed
+from appliance.errors import ConfigInvalid
 from appliance.ledger import place
 from appliance.ledger.store import stored_entries
 from appliance.metrics import Metrics
 from appliance.simulator.card_data import CardData
-from tests.cli.conftest import run
+from tests.cli.conftest import files_of_at_most, run
 from tests.cli.house import OPERATOR, RECEPTION, authenticated, furnished, serving
 from tests.daemon.process import Daemon, Site
 
@@ -36,8 +38,6 @@ HOST, ACCOUNT, PASSWORD = "log.hamada-clinic.example.jp", "hamada-uketsuke", "Ts
 SOURCES = Path(logs.__file__).parents[1]
 OTHER_PROCESSES = {"cli", "handover"}
 """Whose events are not in the log of the service."""
-LEFT_OUT = {"request": "how often who asks for what, which is many lines, and of no use without the site"}
-"""Events that stay at the site, and why."""
 OTHERS = ("responder-authority", "eligibility-authority", "syslog-authority")
 
 
@@ -272,6 +272,16 @@ def test_the_file_is_its_owners_alone_and_never_overwrites(planted: Planted, tmp
     assert there.read_text() == "mine"
 
 
+def test_a_disk_that_fills_up_leaves_no_half_of_a_bundle(tmp_path: Path) -> None:
+    """There is nothing under the name then, and so nothing in the way of the next try."""
+    output, parts = tmp_path / "bundle.tar.gz", {"noise": os.urandom(1 << 16)}
+    with files_of_at_most(1 << 12), pytest.raises(ConfigInvalid, match="File too large"):
+        bundle.write(output, parts)
+    assert not any(tmp_path.iterdir())
+    bundle.write(output, parts)
+    assert output.stat().st_size > 1 << 16
+
+
 def test_without_a_configuration_there_is_a_bundle_all_the_same(tmp_path: Path) -> None:
     """What cannot be had is named as missing; the reason is a code."""
     output = tmp_path / "bundle.tar.gz"
@@ -343,8 +353,41 @@ def logged() -> set[str]:
 
 
 def test_the_events_are_those_that_the_daemon_writes() -> None:
-    """What was renamed there is renamed here, and a new event is told, or left out with a reason."""
-    assert logged() == logs.EVENTS | LEFT_OUT.keys()
+    """What was renamed there is renamed here, and a new event is told, or left out."""
+    assert logged() == logs.EVENTS | logs.LEFT_OUT
+
+
+@pytest.mark.parametrize("rest", ["exec tac log", "while :; do cat request; done"])
+def test_requests_keep_no_failure_out_of_the_bundle(rest: str, tmp_path: Path) -> None:
+    """They are not told and not counted: what went wrong before an open console's thousands of them is there."""
+    time, ours = "2026-11-22T01:02:03.456+00:00", "appliance.gateway.request_log"
+    request = {"time": time, "level": "info", "logger": ours, "event": "request method=GET status=200"}
+    failures = [
+        {
+            "time": time,
+            "level": "warning",
+            "logger": "appliance.gateway.jobs",
+            "event": f"hsm failed count={number}",
+        }
+        for number in range(3)
+    ]
+    lines = [json.dumps(one) + "\n" for one in (*failures, *[request] * 3_000)]
+    (tmp_path / "log").write_text("".join(lines))
+    (tmp_path / "request").write_text(lines[-1])
+    journalctl = tmp_path / "journalctl"
+    newest_first = 'case "$*" in *--reverse*) ;; *) exit 1 ;; esac'
+    journalctl.write_text(f"#!/bin/sh\ncd {tmp_path}\n{newest_first}\ntac log\n{rest}\n")
+    journalctl.chmod(0o755)
+    output = tmp_path / "bundle.tar.gz"
+    arguments = ("--config", str(tmp_path / "none.toml"), "--output", str(output), "--lines", "2")
+    finished = run("support-bundle", *arguments, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert finished.returncode == 0, finished.stderr
+    with tarfile.open(output) as archive:
+        log = cast("Any", archive.extractfile(f"{bundle.FOLDER}/log.jsonl")).read()
+    assert [json.loads(line)["event"] for line in log.splitlines()] == [
+        "hsm failed count=1",
+        "hsm failed count=2",
+    ]
 
 
 def test_what_is_counted_is_told_by_its_closed_labels() -> None:

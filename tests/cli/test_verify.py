@@ -1,12 +1,14 @@
 """`jpki-appliance verify`, with a token from the demonstration."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from appliance.trust.crl import LARGEST
 from appliance.trust.decision import STEPS
 from tests.cli.conftest import run
 
@@ -114,6 +116,21 @@ def test_evidence_that_was_changed_names_the_step(kept: Path) -> None:
     assert (late.returncode, "step 'holder-path'" in late.stderr) == (1, True)
     assert "[evidence_invalid]" in late.stderr
     assert run("verify", "-", text=document).returncode == 2
+
+
+@pytest.mark.parametrize("kind", ["folder", "too large"])
+def test_a_list_that_cannot_be_read_is_named(kept: Path, tmp_path: Path, kind: str) -> None:
+    """What lies among what is believed and cannot be looked into is refused by its name, and not passed over."""
+    trust = Path(shutil.copytree(kept / "trust", tmp_path / "trust"))
+    if kind == "folder":
+        (trust / "x.crl").mkdir()
+    else:
+        (trust / "x.crl").touch()
+        os.truncate(trust / "x.crl", LARGEST + 1)
+    finished = run("verify", str(kept / "evidence.json"), "--trust", str(trust))
+    assert finished.returncode == 78
+    assert "[config_invalid]" in finished.stderr
+    assert f"{trust / 'x.crl'} " in finished.stderr
 
 
 def test_openssl_checks_the_evidence_without_us(kept: Path) -> None:

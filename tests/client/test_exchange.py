@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date
 from pathlib import Path
@@ -27,6 +28,7 @@ from appliance.client import (
     Socket,
     TokenInvalid,
     VisualCheck,
+    blocking,
     told,
 )
 from appliance.client.exchange import LARGEST_ANSWER
@@ -220,6 +222,16 @@ async def test_a_refusal_after_a_lost_answer_leaves_nothing_behind(place: Path) 
     assert [one[0] for one in there.heard] == ["POST", "POST", "DELETE"]
 
 
+async def test_an_appliance_that_failed_halfway_leaves_nothing_behind(place: Path) -> None:
+    """It may have begun, and failed at saying so: what there may be is cancelled."""
+    async with pretending(place, problem("internal", 500)) as there:
+        with pytest.raises(Refused):
+            await authenticate(place)
+    assert [one[:3] for one in there.heard] == [
+        (method, "/v1/authentications", there.heard[0][2]) for method in ("POST", "DELETE")
+    ]
+
+
 async def test_a_comparison_ends_with_the_time(place: Path) -> None:
     """However long somebody looks at the front: it is taken off their screen, and the authentication cancelled."""
     ended = asyncio.Event()
@@ -236,8 +248,28 @@ async def test_a_comparison_ends_with_the_time(place: Path) -> None:
         Client(Socket(place), audience="a", keys=jwks(KEY), clock=lambda: NOW) as client,
     ):
         with pytest.raises(ApplianceLate):
-            await client.authenticate("desk-1", "pinless", check, seconds=0.5)
+            await client.authenticate("desk-1", "pinless", check, seconds=2.0)
         assert ended.is_set()
+
+
+async def test_a_comparison_in_a_thread_ends_once_it_is_told_to(place: Path) -> None:
+    """Without an event loop as well: the call returns in time where the comparison passes on that it is over."""
+    over = threading.Event()
+
+    async def compare(_front: Front) -> bool:
+        try:
+            return await asyncio.to_thread(over.wait, 60)
+        finally:
+            over.set()
+
+    check = VisualCheck("operator-1", PRINTED, compare)
+    async with _answering(place, _to_be_compared):
+        asking = asyncio.to_thread(
+            blocking.authenticate, Socket(place), "a", "desk-1", "pinless", check, jwks(KEY), seconds=2.0
+        )
+        async with asyncio.timeout(30):
+            with pytest.raises(ApplianceLate):
+                await asking
 
 
 @pytest.mark.parametrize("by", ["cancelling", "time"])
@@ -265,12 +297,15 @@ async def test_a_comparison_that_is_slow_to_end_holds_no_desk(place: Path, by: s
         _answering(place, answer),
         Client(Socket(place), audience="a", keys=jwks(KEY), clock=lambda: NOW) as client,
     ):
-        seconds = 0.5 if by == "time" else 60.0
+        seconds = 2.0 if by == "time" else 60.0
         asking = asyncio.create_task(client.authenticate("desk-1", "pinless", check, seconds=seconds))
-        await comparing.wait()
+        async with asyncio.timeout(20):
+            await comparing.wait()
+        left = seconds
         if by == "cancelling":
             asking.cancel()
-        async with asyncio.timeout(4):  # less than the five seconds that anything is waited for
+            left = 0
+        async with asyncio.timeout(left + 4):  # less than the five seconds that anything is waited for
             await cancelled.wait()
             with pytest.raises(ApplianceLate if by == "time" else asyncio.CancelledError):
                 await asking

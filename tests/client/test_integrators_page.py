@@ -10,13 +10,16 @@ import pytest
 
 from appliance.catalogue import Language
 from appliance.errors import BY_CODE
+from appliance.gateway.problems import STATUS
 from appliance.handover.request import Request
 from appliance.handover.result import Result
+from appliance.metrics.labels import refusals
 from tests.daemon.process import SECONDS, free_port
 from tests.daemon.test_readme import shell, until
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {language: (DOCS / f"integrators.{language}.md").read_text("utf-8") for language in Language}
+AGAIN = {Language.EN: "**Again?**", Language.JA: "**再試行**"}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 
 
@@ -47,6 +50,24 @@ def test_the_files_members_are_all_there(page: str) -> None:
     codes = set(re.findall(r"`((?:handover|appliance|idempotency|desk)_[a-z_]+)`", page))
     assert len(codes) >= 5
     assert codes <= set(BY_CODE)
+
+
+def test_a_person_tries_again_after_the_same_codes_in_both_languages() -> None:
+    """What is worth another try is said by code, because no status does: every one ends authentications."""
+    told = {
+        language: re.findall(
+            r"`([a-z]+(?:_[a-z]+)+)`",
+            next(one for one in page.split("\n* ") if one.startswith(AGAIN[language])),
+        )
+        for language, page in PAGES.items()
+    }
+    assert told[Language.EN] == told[Language.JA]
+    assert len(told[Language.EN]) == len(set(told[Language.EN])) >= 17
+    # 409 says that something is in the way, and not that it will go away.
+    assert "reader_without_extended" not in told[Language.EN]
+    for code in told[Language.EN]:
+        assert code in STATUS
+        assert code in refusals()
 
 
 @every_page

@@ -25,7 +25,7 @@ PIN = "24681357"
 LABEL = "conformance"
 _LIBRARIES = Path(load_vendor("p11-kit").module).parents[1]
 _START_SECONDS = 60.0
-_PORTS = range(10_000, 20_000, 2)
+_PORTS = range(10_000, 11_000, 2)
 
 _UNSHARE = ("unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child")
 

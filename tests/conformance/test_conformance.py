@@ -1,5 +1,6 @@
 """Five real modules, started here and probed; what they do has to be what profiles and document say."""
 
+import re
 import subprocess
 import sys
 from datetime import date
@@ -11,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from appliance import config
-from appliance.errors import EX_CONFIG, HsmPinRejected, PartMissing
+from appliance.cli import conformance as command
+from appliance.errors import EX_CONFIG, ConfigInvalid, HsmPinRejected, PartMissing
 from appliance.hsm.conformance.profile import as_toml, profile
 from appliance.hsm.conformance.results import Destroyed, Failed, Finding, KeyMade, Report
 from appliance.hsm.conformance.runner import Conformance, Target
@@ -20,6 +22,7 @@ from appliance.hsm.marker import Marker
 from appliance.hsm.shipped import shipped
 from appliance.hsm.softhsm import MODULE, TOKEN_LABEL, USER_PIN, environment, provision_softhsm
 from appliance.hsm.vendor import SAFE_KEY, SOFTHSM, load_vendor
+from tests.cli.conftest import files_of_at_most
 from tests.conformance import document, run
 from tests.conformance.modules import LABEL, MODULES, need, softhsm, temporary
 from tests.shim.rules import NUMBERS, Action, Function, Rules, compiled
@@ -155,6 +158,14 @@ def test_report_that_cannot_be_written_is_refused_before_anything_is_probed(tmp_
     assert "·" not in ended.stderr
 
 
+def test_report_that_the_disk_has_no_room_for_leaves_the_one_before(tmp_path: Path) -> None:
+    """A profile that is in use is not cut off by a newer one."""
+    command._write(tmp_path, {"softhsm.toml": b"before"})
+    with files_of_at_most(16), pytest.raises(ConfigInvalid, match="File too large"):
+        command._write(tmp_path, {"softhsm.toml": b"after" * 10})
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("softhsm.toml", b"before")]
+
+
 def test_marker_of_a_rejected_pin_stops_the_command(tmp_path: Path) -> None:
     """Where the appliance may not log in, this command does not either."""
     file = tmp_path / "appliance.toml"
@@ -178,6 +189,39 @@ def test_marker_of_a_rejected_pin_stops_the_command(tmp_path: Path) -> None:
     assert ended.returncode == EX_CONFIG
     assert f"{marker.path} is there" in ended.stderr
     assert "·" not in ended.stderr
+
+
+def test_rejected_pin_leaves_its_marker(tmp_path: Path) -> None:
+    """A configured token that rejects the PIN is marked, for the next run and for the appliance: the PIN is tried once."""
+    token = tmp_path / "softhsm"
+    provision_softhsm(token)
+    (token / USER_PIN).write_text("00000000")
+    file = tmp_path / "appliance.toml"
+    text = shipped("appliance.toml").read_text("utf-8")
+    with Rules(tmp_path / "rules", str(MODULE)) as rules:
+        text = re.sub(r"(?m)^module = .*", f'module = "{compiled(tmp_path)}"', text, count=1)
+        text = re.sub(r"(?m)^token = .*", f'token = "{TOKEN_LABEL}"', text, count=1)
+        text = re.sub(r"(?m)^pin_file = .*", f'pin_file = "softhsm/{USER_PIN}"', text, count=1)
+        variables = {**environment(token), **rules.environment}
+        lines = "".join(f'{name} = "{value}"\n' for name, value in variables.items())
+        file.write_text(re.sub(r"(?m)^SOFTHSM2_CONF = .*\n", lambda _: lines, text, count=1), "utf-8")
+        command = (sys.executable, "-m", "appliance", "hsm", "conformance", "--config", str(file))
+        first, second = (
+            subprocess.run(command, cwd=run.ROOT, check=False, capture_output=True, text=True)
+            for _ in range(2)
+        )
+        assert rules.calls(Function.LOGIN) == 1
+    (marker,) = (tmp_path / "state").iterdir()
+    configuration = config.load(file)
+    one = configuration.settings.hsm
+    assert one.module is not None
+    assert (
+        marker
+        == Marker.of_token(one.module, one.token, configuration.environment(one), tmp_path / "state").path
+    )
+    assert (first.returncode, second.returncode) == (EX_CONFIG, EX_CONFIG)
+    assert f"{marker} is left" in first.stderr
+    assert f"{marker} is there" in second.stderr
 
 
 def test_nss_needs_arguments(tmp_path: Path) -> None:

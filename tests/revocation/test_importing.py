@@ -10,15 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from appliance.card.tlv import header
 from appliance.errors import CertificateRevoked, RevocationStale, RevocationUnavailable
 from appliance.revocation import importing
 from appliance.revocation.importer import import_lists
-from appliance.revocation.importing import Report
+from appliance.revocation.importing import Outcome, Report
 from appliance.revocation.index import Edition
 from appliance.revocation.lists import ListSource
 from appliance.revocation.watch import watch
@@ -30,6 +32,7 @@ from appliance.trust.revocation import Assurance, Lists, Method, Revocation, Sco
 from tests.revocation.conftest import MakeHolder, Site
 
 HOUR = timedelta(hours=1)
+_RSA_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
 
 
 def scope(holder: HolderCertificate) -> Scope:
@@ -236,8 +239,22 @@ def test_a_damaged_index_is_noticed_and_made_anew(site: Site, holder: HolderCert
     with pytest.raises(RevocationUnavailable, match="damaged"):
         site.index.edition.contains(scope(holder), 5)
     site.deliver("midori.crl", municipality=MIDORI)
-    site.run()
+    report = site.run()
+    assert (report.unreadable, report.damaged) == ((False, 1) if place == 60 else (True, 0))
     assert site.index.edition.contains(scope(holder), 5)
+    assert (site.run().unreadable, site.run().damaged) == (False, 0)
+
+
+def test_lists_that_are_lost_with_the_index_are_told(site: Site) -> None:
+    """Where the files are gone, too, nothing is known any more: that is no import like another."""
+    site.deliver("aoba.crl", (1,))
+    assert not site.run().unreadable
+    (site.folder / "aoba.crl").unlink()
+    content = bytearray(site.index.path.read_bytes())
+    content[-5] ^= 1
+    site.index.path.write_bytes(content)
+    report = site.run()
+    assert (report.lists, report.unreadable) == (0, True)
 
 
 def test_one_damaged_list_is_one_lists_damage(site: Site, holder: HolderCertificate) -> None:
@@ -283,6 +300,54 @@ def test_a_delta_that_is_replaced_meanwhile_does_not_take_its_list_along(
     assert serials(site, holder) == [1, 2, 3, 4]
 
 
+def test_a_list_that_is_replaced_meanwhile_does_not_take_its_delta_along(
+    site: Site, holder: HolderCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delta counts at once where it fits what is known; the list is told, with what was wrong with it."""
+    minute = timedelta(minutes=1)
+    site.deliver("full.crl", (1,), number=5, now=site.now - 3 * minute)
+    site.run()
+    site.deliver("full-6.crl", (1, 2), number=6, now=site.now - 2 * minute)
+    site.deliver("delta.crl", (2, 3), number=7, base=5, now=site.now - minute)
+    read, looks = Path.read_bytes, Counter[str]()
+
+    def replaced(path: Path) -> bytes:
+        looks[path.name] += 1
+        if (path.name, looks[path.name]) == ("full-6.crl", 2):
+            site.deliver("full-6.crl", (1, 2, 4), number=8)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", replaced)
+    refused, imported = sorted(site.run().files, key=lambda report: report.outcome is Outcome.IMPORTED)
+    assert (imported.name, imported.outcome) == ("delta.crl", Outcome.IMPORTED)
+    assert (refused.name, refused.detail) == ("full-6.crl", "the file was changed while it was imported")
+    assert serials(site, holder) == [1, 2, 3]
+    assert site.outcomes() == {"full-6.crl": "imported"}
+    assert serials(site, holder) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("bad", ["full-6.crl", "delta.crl"])
+def test_a_list_whose_entries_cannot_be_read_is_left_aside(
+    site: Site, holder: HolderCertificate, bad: str
+) -> None:
+    """It is signed, and of no use: whichever it is, the others that are whole count, and no other is blamed."""
+    minute = timedelta(minutes=1)
+    site.deliver("full.crl", (1,), number=5, now=site.now - 3 * minute)
+    site.deliver("full-6.crl", (1, 101), number=6, now=site.now - 2 * minute)
+    site.deliver("delta.crl", (101,), number=7, base=5, now=site.now - minute)
+    content = x509.load_der_x509_crl((site.folder / bad).read_bytes()).tbs_certlist_bytes
+    assert content.count(b"\x02\x01\x65") == 1
+    signed = content.replace(b"\x02\x01\x65", b"\x02\x01\xff")
+    signature = site.hierarchy.holders.generations[-1].key.sign(signed, PKCS1v15(), SHA256())
+    bits = header(0x03, len(signature) + 1) + b"\x00" + signature
+    whole = signed + _RSA_SHA256 + bits
+    site.put(bad, header(0x30, len(whole)) + whole)
+    outcomes = site.outcomes()
+    assert {name for name, outcome in outcomes.items() if outcome == "malformed"} == {bad}
+    assert serials(site, holder) == [1, 101]
+    assert site.index.edition.listings[scope(holder)].number == (7 if bad == "full-6.crl" else 6)
+
+
 def test_a_file_that_goes_while_it_is_looked_at_is_no_failure(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,9 +379,19 @@ def test_an_index_of_another_version_is_made_anew(site: Site) -> None:
     assert site.outcomes() == {"aoba.crl": "imported"}
 
 
-async def test_a_list_that_is_being_written_starts_no_import(site: Site) -> None:
+async def test_a_list_that_is_being_written_starts_no_import(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Names that begin with a dot are a delivery's own: the watch does not look at them either."""
     imports = 0
+    looks: asyncio.Queue[None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def looked(folder: Path) -> list[Path]:
+        loop.call_soon_threadsafe(looks.put_nowait, None)
+        return importing.candidates(folder)
+
+    monkeypatch.setattr("appliance.revocation.watch.candidates", looked)
 
     async def count() -> Report:
         nonlocal imports
@@ -325,9 +400,36 @@ async def test_a_list_that_is_being_written_starts_no_import(site: Site) -> None
         return Report((), 0, 0, 0, None)
 
     watching = asyncio.create_task(watch(site.folder, count, 0.001))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            # The third look comes after whatever the second has led to.
+            await looks.get()
     watching.cancel()
     assert imports == 1
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (Report((), 0, 0, 0, None, unreadable=True), "revocation index unreadable"),
+        (Report((), 0, 1, 1, None, damaged=1), "revocation index damaged"),
+    ],
+)
+async def test_an_index_that_was_given_up_is_logged(
+    site: Site, caplog: pytest.LogCaptureFixture, report: Report, told: str
+) -> None:
+    """Nobody reads an import's report in the daemon: what was lost is a warning there."""
+    logged = asyncio.Event()
+
+    async def import_now() -> Report:
+        logged.set()
+        return report
+
+    watching = asyncio.create_task(watch(site.folder, import_now, 60))
+    await logged.wait()
+    await asyncio.sleep(0)
+    watching.cancel()
+    assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [told]
 
 
 @given(st.sets(st.integers(1, (1 << 159) - 1), max_size=40), st.lists(st.integers(1, (1 << 160) - 1)))

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from appliance.config import Configuration, load
 from appliance.errors import ConfigInvalid, RevocationUnavailable
@@ -81,5 +82,20 @@ async def test_tls_files_show_at_the_start(anchors: Anchors, hierarchy: Hierarch
             pass
     (tmp_path / "key.pem").chmod(0o644)
     with pytest.raises(ConfigInvalid, match="chmod"):
+        async with knowledge(configured(tmp_path, '["ocsp"]', **names), anchors):
+            pass
+
+
+async def test_a_key_with_a_passphrase_is_refused(
+    anchors: Anchors, hierarchy: Hierarchy, tmp_path: Path
+) -> None:
+    """OpenSSL would ask for it at a terminal, and the daemon would wait for somebody there."""
+    (tmp_path / "a.pem").write_bytes(hierarchy.ca_certificates[0].public_bytes(Encoding.PEM))
+    key = rsa.generate_private_key(65_537, 2_048)
+    closed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"sesame"))
+    (tmp_path / "key.pem").write_bytes(closed)
+    (tmp_path / "key.pem").chmod(0o600)
+    names = {"url": "https://127.0.0.1/", "client_certificate": "a.pem", "client_key_file": "key.pem"}
+    with pytest.raises(ConfigInvalid, match=r"revocation\.ocsp.*a key with a passphrase"):
         async with knowledge(configured(tmp_path, '["ocsp"]', **names), anchors):
             pass

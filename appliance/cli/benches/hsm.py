@@ -40,8 +40,8 @@ def bench(file: Path | None, seconds: float, *, as_json: bool) -> None:
     """
     Measure signatures beside a bare C_Sign loop on the same token.
 
-    Signs many challenges with the institution key, in workers of its own. Do not run it on an HSM that serves: the
-    two would slow each other down, and there are four logins more.
+    Signs many random challenges with the institution key, in workers of its own; the ledger records none of them. Do
+    not run it on an HSM that serves: the two would slow each other down, and there are four logins more.
     """
     with _hsm(file) as (hsm, state), Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring", total=1.0)

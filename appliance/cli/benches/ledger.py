@@ -10,6 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from appliance.cli.folders import filling
 from appliance.ledger import bench as ledger_bench
 from appliance.ledger.bench import Appends, Growth, Verification
 from appliance.ledger.postgres import PostgresStore
@@ -50,8 +51,10 @@ def ledger(  # noqa: PLR0913 - its options
     Durable appends by 1, 10 and 100 callers beside one synced commit, verification beside bare SHA-256, and what a
     batch costs in a large log beside a small one.
     """
-    with tempfile.TemporaryDirectory(prefix="jpki-ledger-bench-", dir=folder) as made:
-        place = Path(made)
+    with filling(folder or Path(tempfile.gettempdir())):
+        made = tempfile.TemporaryDirectory(prefix="jpki-ledger-bench-", dir=folder)
+    with made as name:
+        place = Path(name)
         # The daemon's event loop.
         found = uvloop.run(
             ledger_bench.appends(

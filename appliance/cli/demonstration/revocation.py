@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -12,9 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.revocation import importing
-from appliance.simulator.crl import issue
+from appliance.simulator.crl import complete
 from appliance.simulator.openssl_responder import OpensslResponder, Status
-from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
 from appliance.trust.certificates import Anchors
 
@@ -34,14 +33,13 @@ class By(StrEnum):
 def crl_delivered(
     folder: Path, hierarchy: Hierarchy, revoked: x509.Certificate | None, age: timedelta
 ) -> Iterator[None]:
-    """Deliver every municipality's list into *folder*, *age* old and good for a day, and imported at that time."""
-    lists, generation = folder / "revocation" / "lists", hierarchy.holders.generations[-1]
+    """Deliver every municipality's lists into *folder*, *age* old and good for a day, and imported at that time."""
+    lists = folder / "revocation" / "lists"
     lists.mkdir(parents=True)
-    then = datetime.now(generation.certificate.not_valid_before_utc.tzinfo) - age
+    then = datetime.now(UTC) - age
     serials = [1] if revoked is None else [1, revoked.serial_number]
-    for municipality in MUNICIPALITIES:
-        crl = issue(generation, municipality, serials, now=then, number=1, life=_DAY)
-        (lists / f"{municipality.code}.crl").write_bytes(crl.public_bytes(Encoding.DER))
+    for name, crl in complete(hierarchy.holders, serials, now=then, number=1):
+        (lists / name).write_bytes(crl.public_bytes(Encoding.DER))
     if age > _DAY:
         importing.run(lists, folder / "revocation" / "state", Anchors(hierarchy.ca_certificates), then)
     yield

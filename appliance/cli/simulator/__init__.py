@@ -1,8 +1,8 @@
 """
 `jpki-appliance simulator`: cards, readers and CAs for integrators. Never for production.
 
-    command   the group
-    made      what it makes: hierarchies, sites, cards, lists of revoked certificates
-    played    what it plays: cards on readers
-    options   what its options are
+    command       the group
+    hierarchies   what it makes: hierarchies of CAs, sites, cards, lists of revoked certificates
+    readers       what it plays: cards on virtual readers
+    options       what its options are
 """

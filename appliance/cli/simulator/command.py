@@ -8,11 +8,11 @@ from appliance.cli.lazy import LazyGroup
 @click.group(
     cls=LazyGroup,
     elsewhere={
-        "card": "appliance.cli.simulator.played:card",
-        "issue": "appliance.cli.simulator.made:issue",
-        "lists": "appliance.cli.simulator.made:lists",
-        "pki": "appliance.cli.simulator.made:pki",
-        "site": "appliance.cli.simulator.made:site",
+        "card": "appliance.cli.simulator.readers:card",
+        "issue": "appliance.cli.simulator.hierarchies:issue",
+        "lists": "appliance.cli.simulator.hierarchies:lists",
+        "pki": "appliance.cli.simulator.hierarchies:pki",
+        "site": "appliance.cli.simulator.hierarchies:site",
     },
 )
 def simulator() -> None:

@@ -1,7 +1,6 @@
 """A clinic for the bench: `cli.demonstration.site`, with many terminals and without anything that would slow the load down."""
 
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,8 +9,11 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from appliance.cli.demonstration import site
+from appliance.simulator import ports
 from appliance.simulator.network_pki import CA, NetworkAuthority
 
+PORTS: Final = range(11_000, 12_000)
+"""Where its daemon listens, on one of them."""
 READER: Final = "r"
 """What each terminal calls its only reader."""
 _MOST: Final = 100_000
@@ -35,7 +37,7 @@ class Clinic:
     @classmethod
     def build(cls, folder: Path, terminals: int) -> Self:
         """Make one in *folder*, which is absent or empty."""
-        port = _free_port()
+        port = ports.free(PORTS)
         site.build(folder, port=port, metrics_port=0)
         authority = NetworkAuthority.create(datetime.now(UTC))
         authority.save(folder / "tls")
@@ -97,10 +99,3 @@ def _with(text: str, old: str, new: str) -> str:
 def desks(numbers: Sequence[int]) -> list[str]:
     """Return the desks of the terminals of these *numbers*."""
     return [f"t{number}.{READER}" for number in numbers]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,4 +1,4 @@
-"""What the simulator makes: hierarchies of CAs, whole sites, cards, lists of revoked certificates."""
+"""Hierarchies of CAs, and what is made from them: whole sites, cards, lists of revoked certificates."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,6 @@ from appliance.cli.folders import filling
 from appliance.cli.simulator.options import DigitsType, InstitutionKeyType
 from appliance.simulator import crl
 from appliance.simulator.kinds import Kind
-from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
 
 _CARD = "card"
@@ -172,17 +171,16 @@ def lists(folder: Path, target: Path, days: int) -> None:
     """
     Issue the lists of revoked certificates (CRLs) of the hierarchy in FOLDER into the folder TARGET.
 
-    One for each made-up municipality, newer than all before it, with a certificate on it that no card has. Each appears
+    One for each made-up municipality and generation of the CA, newer than all before it, with a certificate on it that no card has. Each appears
     whole, as a delivery has to.
     """
-    now, generation = datetime.now(UTC), Hierarchy.load(folder).holders.generations[-1]
+    now, holders = datetime.now(UTC), Hierarchy.load(folder).holders
+    number, life = int(now.timestamp() * 1000), timedelta(days=days)
     with filling(target):
         target.mkdir(parents=True, exist_ok=True)
-        for one in MUNICIPALITIES:
-            made = crl.issue(
-                generation, one, [1], now=now, number=int(now.timestamp() * 1000), life=timedelta(days=days)
-            )
-            unfinished = target / f".{one.code}.crl"
+        issued = dict(crl.complete(holders, [1], now=now, number=number, life=life))
+        for name, made in issued.items():
+            unfinished = target / f".{name}"
             unfinished.write_bytes(made.public_bytes(Encoding.DER))
-            unfinished.replace(target / f"{one.code}.crl")
-    click.echo(f"{target}: {len(MUNICIPALITIES)} lists")
+            unfinished.replace(target / name)
+    click.echo(f"{target}: {len(issued)} lists")

@@ -1,8 +1,9 @@
-"""What the simulator plays: cards on virtual readers, which come and go by commands."""
+"""Virtual readers, on which cards come and go by commands."""
 
 import io
 import queue
 import signal
+import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -121,10 +122,8 @@ def card(  # noqa: PLR0913, PLR0917  # each option is an argument
         if ports:
             readers = [VirtualReader("vpcd", port, host) for port in ports]
         else:
-            if pcscd_folder is not None:
-                with filling(pcscd_folder):
-                    pcscd_folder.mkdir(parents=True, exist_ok=True)
-            pcscd = parts.enter_context(PrivatePcscd(_reader_names(len(cards)), pcscd_folder))
+            with filling(pcscd_folder or Path(tempfile.gettempdir())):
+                pcscd = parts.enter_context(PrivatePcscd(_reader_names(len(cards)), pcscd_folder))
             readers = pcscd.readers
             click.echo(f"PCSCLITE_CSOCK_NAME={pcscd.socket_path}")
         table = parts.enter_context(Table(cards, readers, events.put))
