@@ -37,7 +37,7 @@ def signer(setup: TokenSetup) -> Callable[[], object]:
     key = load_der_public_key(setup.institution_keys[0])
     if not isinstance(key, PublicKey):
         raise ConfigInvalid("a pinned key is not a public key of a known kind")
-    with locked_credential(Path(setup.pin_file)) as credential:
+    with locked_credential(Path(setup.pin_file), setup.module, setup.token) as credential:
         token = find_token(load_module(setup.module), setup.token)
         refuse_risky_login(token)
         if setup.vendor.login.kind == "protected-path":

@@ -74,7 +74,8 @@ def _fill(folder: Path, program: str, *, on_curve: bool) -> None:
         [pin for pin in pins for _ in ("entered", "entered again")],
     )
     token = find_token(load_module(str(softhsm.MODULE)), softhsm.TOKEN_LABEL)
-    with locked_credential(folder / softhsm.USER_PIN) as credential, credential.pin() as pin:
+    locked = locked_credential(folder / softhsm.USER_PIN, str(softhsm.MODULE), softhsm.TOKEN_LABEL)
+    with locked as credential, credential.pin() as pin:
         session = log_in(token, SOFTHSM, pin, writable=True)
     public_keys = make_keys(session, SOFTHSM, on_curve=on_curve)
     session.close()

@@ -209,6 +209,38 @@ def test_a_module_that_fails_half_way_leaves_nothing(behind_shim: Place, rules: 
     assert behind_shim.hold().returncode == 0
 
 
+@pytest.mark.parametrize("signatures", [3, 4], ids=["while a key is made", "with a key that is made"])
+def test_an_hsm_that_goes_away_half_way_hides_no_key(
+    behind_shim: Place, rules: Rules, signatures: int
+) -> None:
+    """
+    Where nothing can be taken away or closed any more, what is left is told, and the next run can discard it.
+
+    What went wrong first is said: no key is called unsafe because it could not be destroyed.
+    """
+    for function, skip in ((Function.SIGN, signatures), (Function.DESTROY_OBJECT, 0), (Function.LOGOUT, 0)):
+        rules.set(function, Action.RETURN, 0x32, skip=skip)
+    finished = behind_shim.hold()
+    assert (finished.returncode, "[hsm_signing_failed]" in finished.stderr) == (1, True), finished.stderr
+    assert "left in the token: what could not be destroyed" in finished.stderr
+    for function in (Function.SIGN, Function.DESTROY_OBJECT, Function.LOGOUT):
+        rules.lift(function)
+    assert "public institution-2026" in behind_shim.objects()
+    told = behind_shim.hold()
+    assert (told.returncode, "[ceremony_unfinished]" in told.stderr) == (1, True)
+    assert behind_shim.hold(FIRST, "--discard-unfinished").returncode == 0
+    assert behind_shim.objects() == ALL_KEYS
+
+
+def test_an_hsm_that_goes_away_at_the_end_takes_no_transcript_along(behind_shim: Place, rules: Rules) -> None:
+    """Where all keys are made and signed for, a session that cannot be closed changes nothing of it."""
+    rules.set(Function.LOGOUT, Action.RETURN, 0x32)
+    finished = behind_shim.hold()
+    assert finished.returncode == 0, finished.stderr
+    assert (behind_shim.folder / OUTPUT / "transcript.json").exists()
+    assert behind_shim.objects() == ALL_KEYS
+
+
 def test_a_bug_half_way_leaves_nothing(place: Place) -> None:
     """Where our own code fails after a key was made, the key is destroyed, and the command hears that it is."""
     program = (

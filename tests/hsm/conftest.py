@@ -133,8 +133,8 @@ def other_token(provisioned: Path, tmp_path: Path) -> Token:
 
 @pytest.fixture
 async def pool(token: Token) -> AsyncIterator[Pool]:
-    """A pool of one worker on the token."""
-    async with Pool([token.hsm()], state=token.state, sign_seconds=3.0) as started:
+    """A pool of one worker on the token. Its callers wait for another worker however long that takes to come."""
+    async with Pool([token.hsm()], state=token.state, sign_seconds=30.0) as started:
         yield started
 
 

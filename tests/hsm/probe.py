@@ -178,7 +178,8 @@ def main(folder: Path, command: str, *arguments: str) -> None:
     """Log in to the token in *folder* and print what *command* finds."""
     os.environ.update(softhsm.environment(folder))
     token = find_token(load_module(str(softhsm.MODULE)), softhsm.TOKEN_LABEL)
-    with locked_credential(folder / softhsm.USER_PIN) as credential, credential.pin() as pin:
+    locked = locked_credential(folder / softhsm.USER_PIN, str(softhsm.MODULE), softhsm.TOKEN_LABEL)
+    with locked as credential, credential.pin() as pin:
         session = log_in(token, SOFTHSM, pin, writable=True)
     json.dump(COMMANDS[command](session, *arguments), sys.stdout)
 

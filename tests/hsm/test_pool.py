@@ -210,7 +210,7 @@ async def test_callers_who_left_cost_no_signature(token: Token, pool: Pool) -> N
 async def test_module_that_fails_once_is_healed_in_place(misbehaving: Misbehaving) -> None:
     """The rung that healed is told, the worker stays, and the challenge of unknown outcome is not signed again."""
     witness = Witness()
-    async with Pool([misbehaving.hsm], state=misbehaving.state, observer=witness) as pool:
+    async with Pool([misbehaving.hsm], state=misbehaving.state, sign_seconds=30.0, observer=witness) as pool:
         key = pool._key_called(KeyLabel.INSTITUTION)
         worker = (await pool.status()).pid
         misbehaving.rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"], times=1)
@@ -464,20 +464,22 @@ async def test_what_began_by_other_terms_is_signed_by_them(token: Token, tmp_pat
         await pool.sign_token(later, key, new)
 
 
-async def test_workers_that_nobody_turned_from_stay_for_one_more_rotation(token: Token, pool: Pool) -> None:
+async def test_workers_that_nobody_turned_from_stay_for_one_more_rotation(token: Token) -> None:
     """Where callers could not turn to new workers, the old ones stay, and end with the next change."""
 
     async def fail() -> None:
         raise LookupError
 
-    first = pids(pool)
-    with pytest.raises(LookupError):
-        await pool.reconfigure([token.hsm()], fail)
-    assert first < pids(pool)
-    await pool.reconfigure([token.hsm()])
-    assert not first & pids(pool)
-    assert len(pids(pool)) == 1
-    await sign(pool, token)
+    # A reconfiguration waits for as long as a request may take.
+    async with Pool([token.hsm()], state=token.state, sign_seconds=3.0) as pool:
+        first = pids(pool)
+        with pytest.raises(LookupError):
+            await pool.reconfigure([token.hsm()], fail)
+        assert first < pids(pool)
+        await pool.reconfigure([token.hsm()])
+        assert not first & pids(pool)
+        assert len(pids(pool)) == 1
+        await sign(pool, token)
 
 
 async def test_failed_rotation_changes_nothing(token: Token, pool: Pool) -> None:

@@ -85,7 +85,7 @@ async def test_pin_rejected_in_a_recovery_is_final(misbehaving: Misbehaving, wor
     rules, witness = misbehaving.rules, Witness()
     hsm = replace(misbehaving.hsm, workers=workers)
     key = fingerprint(misbehaving.setup.institution_keys[0])
-    async with Pool([hsm], state=misbehaving.state, sign_seconds=3.0, observer=witness) as pool:
+    async with Pool([hsm], state=misbehaving.state, sign_seconds=30.0, observer=witness) as pool:
         before = rules.calls(Function.LOGIN)
         rules.set(Function.LOGIN, Action.RETURN, NUMBERS["CKR_PIN_INCORRECT"])
         rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"])
@@ -158,7 +158,8 @@ async def test_worker_is_not_killed_in_its_login(
 ) -> None:
     """A login that takes too long is reported and refused to wait for, but goes on, and no other begins."""
     misbehaving.rules.set(Function.LOGIN, Action.HANG)
-    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0)
+    witness = Witness()
+    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0, observer=witness)
     key = pool._key_called(KeyLabel.INSTITUTION)
     with caplog.at_level(logging.ERROR), pytest.raises(HsmTimeout):
         await pool.start()
@@ -166,12 +167,29 @@ async def test_worker_is_not_killed_in_its_login(
     (child,) = pool._dispatch.crews[0].children
     with pytest.raises(HsmUnavailable, match="logging in"):
         await pool.sign_challenge(random_challenge(), key)
-    assert pool.health().hsms[0].workers[WorkerState.LOGGING_IN] == 1
+    health = pool.health().hsms[0]
+    assert health.workers[WorkerState.LOGGING_IN] == 1
+    assert health.last_failure is not None
+    assert (health.last_failure.code, "logging in" in health.last_failure.detail) == ("hsm_timeout", True)
+    assert [name for name, _ in witness.failures] == ["hsm_timeout"]
     misbehaving.rules.lift(Function.LOGIN)
     await until(lambda: pool.health().up)
     assert (await pool.status()).pid == child.pid
     await pool.close()
     assert child.status == 0
+
+
+async def test_hung_login_keeps_no_other_hsm_down(misbehaving: Misbehaving, other_token: Token) -> None:
+    """A standby whose PIN is in the same file comes up while the login to the first HSM takes for ever."""
+    misbehaving.rules.set(Function.LOGIN, Action.HANG)
+    standby = other_token.hsm(alias="hsm-2", pin_file=misbehaving.setup.pin_file)
+    pool = Pool([misbehaving.hsm, standby], state=misbehaving.state, start_seconds=3.0)
+    await pool.start()
+    assert [one.state for one in pool.health().hsms] == [HsmState.DOWN, HsmState.UP]
+    await pool.sign_challenge(random_challenge(), other_token.key)
+    misbehaving.rules.lift(Function.LOGIN)
+    await until(lambda: pool.health().hsms[0].state is HsmState.UP)
+    await pool.close()
 
 
 async def test_close_leaves_a_login_alone(misbehaving: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:

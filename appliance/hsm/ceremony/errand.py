@@ -88,11 +88,16 @@ class Stated(_Message, frozen=True, kw_only=True, tag=True):
 
 
 class Refused(_Message, frozen=True, kw_only=True, tag=True):
-    """It is not done: *code* and *detail* of one of our errors. *left* names what could not be taken away again."""
+    """
+    It is not done: *code* and *detail* of one of our errors.
+
+    *left* names what could not be taken away again, and is empty only where it is known that no key was left. Where none
+    was to be made, or it did not come so far, it is None.
+    """
 
     code: str
     detail: str
-    left: tuple[str, ...] = ()
+    left: tuple[str, ...] | None = None
 
 
 Errand = Look | MakeKeys | FindKey

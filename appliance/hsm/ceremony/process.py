@@ -5,10 +5,7 @@ It gets its errand on standard input and answers on standard output. It ignores 
 which has sent it, because it may be logging in; what was begun is finished, or taken away again.
 """
 
-import ctypes
 import os
-import resource
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,8 +47,7 @@ from appliance.hsm.ceremony.visit import Visit, public_pem, visit
 from appliance.hsm.messages import Role
 from appliance.hsm.pkcs11.keys import NewKey, make_key
 from appliance.hsm.pkcs11.signing import SigningKey
-
-_PR_SET_DUMPABLE = 4
+from appliance.hsm.worker.hardening import harden
 
 
 def answer(errand: Errand) -> Answer:
@@ -96,7 +92,8 @@ def make_keys(reviewed: Reviewed, errand: MakeKeys) -> Answer:
         try:
             folder.write(Path(errand.claim), reviewed.content)
         except OSError as error:
-            raise CeremonyRefused(f"{errand.claim} cannot be written: {error.strerror}") from error
+            detail = f"{errand.claim} cannot be written: {error.strerror}"
+            return Refused(code=CeremonyRefused.code, detail=detail, left=())
         try:
             return _made(here, earlier)
         except ApplianceError as error:
@@ -172,20 +169,13 @@ def _take_away(here: Visit) -> tuple[str, ...]:
             return tuple(map(str, record.taken(session, here.reviewed.vendor, here.keys)))
     except ApplianceError as error:
         return (f"what could not be destroyed ({error.detail})",)
-
-
-def _harden() -> None:
-    """Keep the PIN and what the module holds out of core files and other processes' reach."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Not in the standard library. Where it is refused the process is no worse off than any other.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)
+    except Exception as error:  # noqa: BLE001 - as in `make_keys`
+        return (f"what could not be destroyed ({type(error).__name__})",)
 
 
 def main() -> int:
     """Do the one errand on standard input."""
-    _harden()
+    harden()
     # Modules print; what they print must not get between the bytes of the answer.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -89,8 +89,8 @@ def _make(reviewed: Reviewed, working: Path, lock: int, discard: bytes | None) -
     )
     fresh = not (working / PLAN).exists()
     answer = send(make, reviewed, hold=[lock])
-    if isinstance(answer, Refused) and not answer.left and fresh:
-        # Nothing was made, or it was taken away again.
+    if isinstance(answer, Refused) and answer.left == () and fresh:
+        # Nothing was made, or it was taken away again, and the process says so.
         (working / PLAN).unlink(missing_ok=True)
     return expected(answer, Stated).transcript
 

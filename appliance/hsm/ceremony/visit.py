@@ -6,7 +6,7 @@ Imported by `process` alone: one visit is all that a process ever makes.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,11 +72,8 @@ class Visit:
         """Give a new writable session of the same login: one in which a signature failed may take no other call."""
         with mapped(HsmUnavailable, "opening a session"):
             session = self.token.open(rw=True, attribute_mapper=attribute_mapper())
-        try:
+        with _closed(session):
             yield session
-        finally:
-            with mapped(HsmUnavailable, "closing the session"):
-                session.close()
 
     def stated(self) -> dict[str, Any]:
         """Return what both kinds of statement say; to be called when everything else is done."""
@@ -102,9 +99,10 @@ def visit(reviewed: Reviewed, *, logged_in: bool = True, writable: bool = False)
     began, started = datetime.now(UTC), time.monotonic()
     vendor = reviewed.vendor
     path = reviewed.module
-    with locked_credential(reviewed.path(reviewed.plan.token.pin_file)) as credential:
+    label = reviewed.plan.token.label
+    with locked_credential(reviewed.path(reviewed.plan.token.pin_file), path, label) as credential:
         module = load_module(path)
-        token = find_token(module, reviewed.plan.token.label)
+        token = find_token(module, label)
         refuse_risky_login(token)
         if not logged_in:
             with mapped(HsmUnavailable, "opening a session"):
@@ -114,10 +112,19 @@ def visit(reviewed: Reviewed, *, logged_in: bool = True, writable: bool = False)
         else:
             with credential.pin() as pin:
                 session = log_in(token, vendor, pin, writable=writable)
-    try:
+    with _closed(session):
         yield Visit(reviewed, record.module_identity(path, module), token, session, began, started)
+
+
+@contextmanager
+def _closed(session: Session) -> Iterator[None]:
+    """Close *session* after the block; where that fails, what came of the block holds all the same."""
+    try:
+        yield
     finally:
-        with mapped(HsmUnavailable, "closing the session"):
+        # It fails where the HSM has gone, and the end of the process closes the session in any case. What must not get
+        # lost is which keys were made and could not be taken away.
+        with suppress(Exception):
             session.close()
 
 

@@ -228,8 +228,8 @@ def _misused(private: PrivateKey, data: bytes, how: Mechanism) -> str:
 
 @contextmanager
 def _pin(order: Order) -> Iterator[Pin | None]:
-    # The file is the lock of logins too, so it is opened even where the PIN is asked for elsewhere.
-    with locked_credential(Path(order.pin_file)) as credential:
+    # Logins meet at the file, so it is opened even where the PIN is asked for elsewhere.
+    with locked_credential(Path(order.pin_file), order.module, order.token) as credential:
         if order.vendor.login.kind == "protected-path":
             yield None
         else:

@@ -342,7 +342,8 @@ class Crew:
             line.child.kill()
 
     def _slow(self, error: ApplianceError) -> None:
-        """A login takes too long: callers are refused until it is over."""
+        """A login takes too long: callers are refused until it is over, and whoever looks hears why."""
+        self._notices.failed(error, "", ErrorClass.TRANSIENT)
         self.cause = error
         self._out_of_patience = True
         self._settled.set()

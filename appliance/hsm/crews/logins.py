@@ -29,11 +29,6 @@ class LoginGate:
         self._rejected: HsmPinRejected | None = None
         """A rejection that could not be written down, and holds as long as this process."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether somebody is logging in, or about to."""
-        return self._lock.locked()
-
     def check(self) -> None:
         """Raise HsmPinRejected where no login may be tried."""
         if self._rejected is not None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.constants import DEFAULT
+from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import PrivateKey, Session
 from pkcs11.types import PublicKey as PublicObject
 
@@ -31,6 +32,7 @@ from appliance.hsm.pkcs11.token import (
     mechanism,
     read_back,
     refuse_unsafe,
+    return_value,
 )
 from appliance.hsm.vendor import AttributeName, Vendor
 
@@ -93,7 +95,8 @@ def make_key(session: Session, vendor: Vendor, new: NewKey) -> bytes:
     Make one key pair through a writable *session* and return the public half as PEM.
 
     Raises HsmKeyAmbiguous where the token has an object of that label or id, and HsmKeyUnsafe, after destroying the
-    pair, where the token has not made it as it was told. ConfigInvalid where the module has no such keys.
+    pair, where the token has not made it as it was told. The same for other errors while the key is tried; where the pair
+    could not be destroyed, they say so. ConfigInvalid where the module has no such keys.
     """
     if (new.on_curve or new.role is not Role.INSTITUTION) and not vendor.signing.ec:
         raise ConfigInvalid(f"a module of profile {vendor.name} makes no EC keys, so no {new.role} key")
@@ -104,10 +107,14 @@ def make_key(session: Session, vendor: Vendor, new: NewKey) -> bytes:
         key = public_key(vendor, public)
         refuse_unsafe(private, vendor, new.role)
         SigningKey(vendor, new.role, private, key).canary()
-    except ApplianceError:
-        with mapped(HsmKeyUnsafe, f"destroying the unsafe {new.role} key"):
+    except ApplianceError as error:
+        try:
             private.destroy()
             public.destroy()
+        except PKCS11Error as failed:
+            # What went wrong first is what happened: an HSM that has gone says nothing about the key.
+            left = f"and the new {new.role} key could not be destroyed: {return_value(failed)}"
+            raise type(error)(f"{error.detail}, {left}") from error
         raise
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 

@@ -125,7 +125,9 @@ class Keyring:
         self._session = self._extra = self._token = None
         with ExitStack() as stack:
             with _noted(Operation.LOAD):
-                credential = stack.enter_context(locked_credential(Path(self._setup.pin_file)))
+                credential = stack.enter_context(
+                    locked_credential(Path(self._setup.pin_file), self._setup.module, self._setup.token)
+                )
                 self._module = initialised()
                 self._token = find_token(self._module, self._setup.token)
                 refuse_risky_login(self._token)
