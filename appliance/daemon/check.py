@@ -14,11 +14,13 @@ from appliance.daemon.listeners import server_context
 from appliance.daemon.places import hsms
 from appliance.eligibility import place as eligibility_place
 from appliance.errors import ApplianceError, ConfigInvalid
+from appliance.gateway.desks import SEPARATOR
 from appliance.gateway.keys import PublishedKeys
 from appliance.gateway.peers import Directory
 from appliance.hsm.vendor import load_vendor
 from appliance.ledger import place as ledger_place
 from appliance.ledger.log import Log
+from appliance.revocation.knowledge import responder_tls
 from appliance.trust.certificates import Anchors
 from appliance.trust.pseudonym import PseudonymKey
 
@@ -105,6 +107,8 @@ def _revocation(configuration: Configuration) -> None:
                 configuration.read(name)
         if settings.ocsp.client_key_file is not None:
             configuration.read_secret(settings.ocsp.client_key_file)
+        # Read is not usable: a key may be another certificate's, or closed.
+        _made(responder_tls(configuration, settings.ocsp))
 
 
 def _readers(configuration: Configuration) -> None:
@@ -142,13 +146,9 @@ def _eligibility(configuration: Configuration) -> None:
 
 
 def _gateway(configuration: Configuration) -> None:
-    settings = configuration.settings.gateway
-    if settings.socket is None and settings.tls is None:
-        raise ConfigInvalid("neither gateway.socket nor gateway.tls is there: nobody could ask")
-    if settings.socket is not None:
-        path = configuration.path(settings.socket)
-        if len(os.fsencode(path)) > _LONGEST_SOCKET:
-            raise ConfigInvalid(f"gateway.socket: {path} is longer than {_LONGEST_SOCKET} bytes")
+    path = configuration.path(configuration.settings.gateway.socket)
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise ConfigInvalid(f"gateway.socket: {path} is longer than {_LONGEST_SOCKET} bytes")
 
 
 def _tls(configuration: Configuration) -> None:
@@ -166,7 +166,7 @@ def _peers(configuration: Configuration) -> None:
         if by_certificate and settings.gateway.tls is None:
             raise ConfigInvalid(f"peer '{one.alias}' has a certificate, and there is no [gateway.tls]")
         for desk in one.desks:
-            terminal, dot, _reader = desk.partition(".")
+            terminal, dot, _reader = desk.partition(SEPARATOR)
             if terminal not in (terminals if dot else readers):
                 raise ConfigInvalid(f"peer '{one.alias}': no reader or terminal has the desk '{desk}'")
 

@@ -4,7 +4,7 @@ import asyncio
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Final, Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance import __version__
 from appliance.config import Configuration, Settings
+from appliance.daemon.listeners import may_sign
 from appliance.daemon.vigil import Vigil
 from appliance.daemon.wiring import Appliance
 from appliance.errors import ApplianceError, HsmError, RevocationUnavailable
 from appliance.gateway import condition as shown
+from appliance.gateway import peers
 from appliance.gateway.condition import CertificateEnd, Condition
 from appliance.hsm.health import HsmHealth, HsmState
 from appliance.hsm.messages import KeyLabel
@@ -30,22 +33,29 @@ from appliance.trust.revocation import Scope
 
 _STATUS_SECONDS: Final = 1.0
 _TIMESYNCD: Final = Path("/run/systemd/timesync/synchronized")
+_CLIENTS: Final = "tls-clients"
 _UNSYNCHRONISED: Final = 0x40
 """STA_UNSYNC."""
 
 
 @dataclass(slots=True)
 class Conditions:
-    """Tells how *appliance* is; *vigil* knows whether its ledger writes, *under_way* how many authentications there are."""
+    """
+    Tells how *appliance* is; *vigil* knows whether its ledger writes, *under_way* how many authentications there are.
+
+    *peers_shown* returns when the certificates end that peers have shown.
+    """
 
     appliance: Appliance
     vigil: Vigil
     under_way: Callable[[], int]
+    peers_shown: Callable[[], Iterable[CertificateEnd]]
     started_at: float = field(default_factory=time.time)
-    _lists: tuple[Edition, dict[str, "_Lists | None"]] | None = None
-    """By issuer: its lists, None where there are none; of which edition of the index."""
+    _lists: tuple[Edition, dict[str, "_Lists"]] | None = None
+    """By issuer: its lists, where there are any; of which edition of the index."""
     _told: dict[str, tuple[str, str, str]] = field(default_factory=dict)
-    _ends: tuple[Configuration, tuple[CertificateEnd, ...]] | None = None
+    _ends: tuple[Configuration, tuple[CertificateEnd, ...], tuple[CertificateEnd, ...]] | None = None
+    """Of ours, and of peers as far as the configuration has them."""
     _failures: dict[str, int] = field(default_factory=dict)
 
     def now(self) -> Condition:
@@ -61,7 +71,8 @@ class Conditions:
             queued=health.queued,
             ledger=self._ledger(),
             revocation=self._revocation(),
-            certificates=self._certificates(),
+            certificates=self._certificates()[0],
+            peer_certificates=self._peer_certificates(),
             clock_synchronised=None if isnan(synchronised) else bool(synchronised),
             authentications=self.under_way(),
         )
@@ -83,8 +94,11 @@ class Conditions:
         for reader in appliance.readers.status():
             metrics.reader_up.labels(reader.reader).set(reader.up)
         metrics.pcsc_polled.set(appliance.readers.view.polled_at)
-        for certificate in self._certificates():
+        for certificate in self._certificates()[0]:
             metrics.trust.certificate(certificate.name, certificate.not_after)
+        metrics.trust.peer_certificates((one.name, one.not_after) for one in self._peer_certificates())
+        # What was told before is told no more: its authority may have ended.
+        metrics.trust.forget_lists()
         for name, known in self._known_lists().items():
             if known is None:
                 metrics.trust.no_lists(name)
@@ -109,12 +123,17 @@ class Conditions:
         self._told.clear()
         configured(self.appliance.configuration, self.appliance.metrics)
 
-    def _certificates(self) -> tuple[CertificateEnd, ...]:
-        """Return when the certificates end that are in use: those that were read with the configuration."""
+    def _certificates(self) -> tuple[tuple[CertificateEnd, ...], tuple[CertificateEnd, ...]]:
+        """Return when the certificates end that are in use, ours and peers': those that were read with the configuration."""
         configuration = self.appliance.configuration
         if self._ends is None or self._ends[0] is not configuration:
-            self._ends = (configuration, tuple(certificates(configuration)))
-        return self._ends[1]
+            self._ends = (configuration, tuple(certificates(configuration)), tuple(pinned(configuration)))
+        return self._ends[1:]
+
+    def _peer_certificates(self) -> tuple[CertificateEnd, ...]:
+        theirs = {one.name: one for one in self.peers_shown()}
+        theirs |= {one.name: one for one in self._certificates()[1]}
+        return tuple(theirs.values())
 
     def _count_ledger(self) -> None:
         keeper, metrics = self.appliance.ledger, self.appliance.metrics
@@ -145,7 +164,8 @@ class Conditions:
 
     def _revocation(self) -> shown.Revocation:
         settings = self.appliance.configuration.settings.revocation
-        known = [one for one in self._known_lists().values() if one is not None]
+        lists = self._known_lists()
+        known = [one for one in lists.values() if one is not None]
         first = min(known, key=lambda one: one.first_until).first if known else None
         current = any(one.last_until > datetime.now(UTC) for one in known)
         forgiving = settings.when_unavailable == "accept-unchecked"
@@ -156,27 +176,38 @@ class Conditions:
             this_update=None if first is None else first.this_update.timestamp(),
             next_update=None if first is None else first.next_update.timestamp(),
             longest_age_hours=settings.longest_age_hours,
+            missing=tuple(name for name, one in lists.items() if one is None),
         )
 
     def _known_lists(self) -> dict[str, "_Lists | None"]:
-        """Return what the index says of each CA's lists; looked up again where there is a newer edition."""
+        """
+        Return what the index says of each CA's lists, None where it has none; looked up again in a newer edition.
+
+        A CA without lists that has ended is not missed: no holder under it is believed anyway.
+        """
         generation = self.appliance.now
         source = next((one for one in generation.revocation.sources if isinstance(one, ListSource)), None)
         if source is None:
             return {}
+        authorities = {
+            f"authority-{number}": anchor
+            for number, anchor in enumerate(generation.authenticator.anchors.certificates, start=1)
+        }
         try:
             edition = source.index.edition
         except RevocationUnavailable:
-            self._lists = None
-            return {}
-        if self._lists is None or self._lists[0] is not edition:
-            found: dict[str, _Lists | None] = {}
-            for number, anchor in enumerate(generation.authenticator.anchors.certificates, start=1):
-                issuer = Scope.of(anchor, anchor.subject).issuer
-                theirs = [one for one in edition.listings.values() if one.issuer == issuer]
-                found[f"authority-{number}"] = _Lists.of(theirs, source.counts_until) if theirs else None
-            self._lists = (edition, found)
-        return self._lists[1]
+            # An index that is not there or cannot be read answers as one without a list: nobody is found good.
+            self._lists, lists = None, {}
+        else:
+            if self._lists is None or self._lists[0] is not edition:
+                self._lists = (edition, dict(_listed(edition, authorities, source.counts_until)))
+            lists = self._lists[1]
+        now = datetime.now(UTC)
+        return {
+            name: lists.get(name)
+            for name, anchor in authorities.items()
+            if name in lists or anchor.not_valid_after_utc > now
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +231,24 @@ class _Lists:
         )
 
 
+def _listed(
+    edition: Edition, authorities: Mapping[str, x509.Certificate], counts_until: Callable[[Listing], datetime]
+) -> Iterator[tuple[str, _Lists]]:
+    """Yield what *edition* has of *authorities* by their names, of those of which it has a list."""
+    for name, anchor in authorities.items():
+        issuer = Scope.of(anchor, anchor.subject).issuer
+        if theirs := [one for one in edition.listings.values() if one.issuer == issuer]:
+            yield name, _Lists.of(theirs, counts_until)
+
+
 def count_hsms(metrics: Metrics, hsms: Iterable[HsmHealth]) -> None:
     """Bring the gauges of *hsms* up to date, and leave nothing of workers and keys that there were before."""
     for one in hsms:
         metrics.hsm_up.labels(one.alias).set(one.state is HsmState.UP)
         metrics.hsm_breaker.labels(one.alias).set(one.breaker_open)
+        if one.marker is not None:
+            # Also where workers that logged in before go on signing, or recover: none can log in any more.
+            metrics.pin_tries_low(one.alias)
         proved = {key.label: key.canary_at for key in one.keys}
         for label in KeyLabel:
             # A key that went in a rotation is as one that never signed: it grows no older.
@@ -251,17 +295,48 @@ def certificates(configuration: Configuration) -> Iterator[CertificateEnd]:
     """
     Yield when the configured certificates end, as far as their files can be read now. Institutions' have no end.
 
-    Of those that others' certificates lead to each is named, by its place in its files. What shows who we are ends with
-    the first certificate in its file, which may hold a chain.
+    Of those that others' certificates lead to each is named, by its place in its files. What shows who we are, which
+    may be a chain, ends when the first of its file's certificates does. Those of peers themselves are `pinned`.
     """
     settings = configuration.settings
     for name, files in _believed(settings):
-        found = (one for file in files for one in _ends(configuration, file))
-        for number, end in enumerate(found, start=1):
-            yield CertificateEnd(name=f"{name}-{number}", not_after=end)
+        found = (one for file in files for one in _held(configuration, file))
+        for number, one in enumerate(found, start=1):
+            if name != _CLIENTS or _leads_others(settings, one):
+                yield CertificateEnd(name=f"{name}-{number}", not_after=one.not_valid_after_utc.timestamp())
     for name, own in _shown(settings):
-        if own is not None and (ends := _ends(configuration, own)):
-            yield CertificateEnd(name=name, not_after=min(ends))
+        if own is not None and (chain := _held(configuration, own)):
+            first = min(one.not_valid_after_utc for one in chain)
+            yield CertificateEnd(name=name, not_after=first.timestamp())
+
+
+def pinned(configuration: Configuration) -> Iterator[CertificateEnd]:
+    """Yield when the certificates end that `gateway.tls.clients` has of peers themselves, by their aliases."""
+    settings = configuration.settings
+    ends: dict[str, float] = {}
+    for one in () if settings.gateway.tls is None else _held(configuration, settings.gateway.tls.clients):
+        if (alias := _owner(settings, one)) is not None:
+            # One that follows another lies beside it for a while.
+            ends[alias] = max(ends.get(alias, 0.0), one.not_valid_after_utc.timestamp())
+    for alias, end in ends.items():
+        yield CertificateEnd(name=alias, not_after=end)
+
+
+def _owner(settings: Settings, one: x509.Certificate) -> str | None:
+    """Return the alias of the peer whose own certificate *one* is, None where it is nobody's."""
+    shown = peers.certificate(one.public_bytes(Encoding.DER))
+    if shown is None:
+        return None
+    by_pin = (peer.alias for peer in settings.peer if peer.certificate_sha256 == shown.sha256)
+    by_name = (peer.alias for peer in settings.peer if (peer.certificate_name or "").lower() in shown.names)
+    return next(by_pin, None) or next(by_name, None)
+
+
+def _leads_others(settings: Settings, one: x509.Certificate) -> bool:
+    """Return whether clients may lead to *one*: it is no peer's own, nor one that was a peer's and issues nothing."""
+    with suppress(ValueError):
+        return _owner(settings, one) is None and may_sign(one)
+    return True
 
 
 def _believed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -269,7 +344,7 @@ def _believed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
     service, syslog = settings.eligibility, settings.ledger.syslog
     yield "authority", settings.trust.authorities
     for name, file in (
-        ("tls-clients", None if tls is None else tls.clients),
+        (_CLIENTS, None if tls is None else tls.clients),
         ("responder-authority", None if ocsp is None else ocsp.authorities),
         ("eligibility-authority", None if service is None else service.authorities),
         ("syslog-authority", None if syslog is None else syslog.authority),
@@ -285,10 +360,9 @@ def _shown(settings: Settings) -> Iterator[tuple[str, str | None]]:
     yield "eligibility-client", None if service is None else service.client_certificate
 
 
-def _ends(configuration: Configuration, file: str) -> list[float]:
+def _held(configuration: Configuration, file: str) -> list[x509.Certificate]:
     with suppress(ApplianceError, ValueError):
-        held = x509.load_pem_x509_certificates(configuration.read(file))
-        return [one.not_valid_after_utc.timestamp() for one in held]
+        return x509.load_pem_x509_certificates(configuration.read(file))
     return []
 
 

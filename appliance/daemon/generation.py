@@ -9,16 +9,17 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
+from typing import Final
 from uuid import uuid4
 
 from appliance.authentication import Authentication, Authenticator, Card, CheckMethod, Compare, Request
 from appliance.card.jpki import Mode
 from appliance.chains import Chains
-from appliance.config import Configuration
+from appliance.config import Configuration, ReaderSettings, RemoteSettings, Settings
 from appliance.daemon.endings import Endings
 from appliance.daemon.keys import load_chains, load_front_root, load_profile, load_token_key, spki
 from appliance.daemon.observed import (
@@ -43,6 +44,11 @@ from appliance.revocation.knowledge import knowledge
 from appliance.revocation.policy import Sources
 from appliance.trust.certificates import Anchors
 from appliance.trust.pseudonym import PseudonymKey
+
+_EXCHANGES: Final = 4
+"""With a card, at most: two for its front, two for the proof without PIN."""
+_UNASKED_SECONDS: Final = 120.0
+"""For all that waits for no person and no card: signatures, revocation, the ledger, and the wire to a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,8 @@ class Generations:
     def __init__(self, lasting: Lasting) -> None:
         self._lasting = lasting
         self._held: _Held | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], float] = {}
+        """What gives those up that were in use before, and how long their settings let an authentication take."""
 
     @property
     def now(self) -> Generation:
@@ -179,10 +186,16 @@ class Generations:
             if made is not None:
                 await stack.aclose()
 
-    async def left(self, seconds: float) -> None:
-        """Wait, *seconds* at most, until nobody uses a generation before the present one."""
+    def rename(self, configuration: Configuration) -> None:
+        """Have the generation in use be that of *configuration*, which differs in nothing that a generation is made of."""
+        if self._held is None:
+            raise ValueError("no generation has begun")
+        self._held.generation = replace(self._held.generation, configuration=configuration)
+
+    async def left(self) -> None:
+        """Wait until nobody uses a generation before the present one: as long as an authentication with it may take."""
         if self._leaving:
-            await asyncio.wait(self._leaving, timeout=seconds)
+            await asyncio.wait(self._leaving, timeout=max(self._leaving.values()))
 
     @contextmanager
     def use(self) -> Iterator[Generation]:
@@ -266,8 +279,17 @@ class Generations:
 
     def _retire(self, held: _Held) -> None:
         task = asyncio.create_task(_given_up(held), name="generation-leaving")
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._leaving[task] = longest_authentication(held.generation.configuration.settings)
+        task.add_done_callback(self._leaving.__delitem__)
+
+
+def longest_authentication(settings: Settings) -> float:
+    """Return how many seconds an authentication may take by *settings*, wherever it is and whatever is checked."""
+    places: tuple[ReaderSettings | RemoteSettings, ...] = (settings.terminals, *settings.reader)
+    card_and_holder = max(
+        one.card_seconds + _EXCHANGES * one.exchange_seconds + one.pin_seconds for one in places
+    )
+    return card_and_holder + settings.policy.decision_seconds + _UNASKED_SECONDS
 
 
 async def _given_up(held: _Held) -> None:

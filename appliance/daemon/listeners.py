@@ -204,7 +204,7 @@ def _require_pins_sign_nobody(configuration: Configuration, authorities: Authori
         return
     pins = {one.certificate_sha256 for one in peers if one.certificate_sha256}
     try:
-        can = any(digest.hex() in pins and _may_sign(one) for digest, one in authorities.certificates.items())
+        can = any(digest.hex() in pins and may_sign(one) for digest, one in authorities.certificates.items())
     except ValueError as error:
         raise ConfigInvalid("gateway.tls.clients holds no PEM certificates") from error
     if can:
@@ -213,7 +213,8 @@ def _require_pins_sign_nobody(configuration: Configuration, authorities: Authori
         )
 
 
-def _may_sign(certificate: x509.Certificate) -> bool:
+def may_sign(certificate: x509.Certificate) -> bool:
+    """Return whether *certificate* may issue others, as TLS libraries have it; raise ValueError where it cannot be read."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

@@ -10,7 +10,12 @@ import gc
 
 
 def settle() -> None:
-    """Collect what is gone, and freeze what is there. It takes as long as a full collection: to be called while nobody waits."""
+    """
+    Collect what is gone, and freeze what is there. It takes as long as a full collection, in which nobody is answered.
+
+    At the start nobody waits yet. After a reload people may, and that is its price, once; an earlier configuration that is
+    still in use is frozen once more with the rest, so cycles in it stay until the reload after.
+    """
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -50,13 +50,17 @@ class Reception:
 
     def change(self, generation: Generation, directory: Directory) -> None:
         """Go by *generation*, and by the peers in *directory*, from the next request on."""
-        configuration = generation.configuration
-        self.services.directory = directory
-        self.services.keys = PublishedKeys.of(configuration, generation.tokens.public_key)
+        self.services.keys = PublishedKeys.of(generation.configuration, generation.tokens.public_key)
         self.services.trust = Trust(generation.authenticator.anchors)
-        self.authentications.policy = Policy.of(configuration.settings)
-        self.emergency.change(configuration.settings.policy.emergency_hours, operators_in(directory))
         self.surface.reader = _front_reader(generation)
+        self.admit(generation, directory)
+
+    def admit(self, generation: Generation, directory: Directory) -> None:
+        """Go by the peers in *directory*, and by what *generation* lets them do; no file is read that could be gone."""
+        settings = generation.configuration.settings
+        self.services.directory = directory
+        self.authentications.policy = Policy.of(settings)
+        self.emergency.change(settings.policy.emergency_hours, operators_in(directory))
         self.remotes.change(generation)
         self.conditions.forget()
 
@@ -74,7 +78,9 @@ async def reception(
     settings = configuration.settings
     generation = appliance.now
     jobs = Jobs(at_once=settings.gateway.authentications, keep_seconds=settings.gateway.result_seconds)
-    conditions = Conditions(appliance, vigil, lambda: jobs.under_way)
+    conditions = Conditions(
+        appliance, vigil, lambda: jobs.under_way, lambda: services.shown.ends(services.directory)
+    )
     remotes = Remotes(appliance)
     services = Services(
         directory=directory_of(configuration),

@@ -10,7 +10,8 @@ Reading the configuration again while requests are served (SIGHUP).
 
 How long the fifth takes, people decide, and whom the next reload locks out may not stay for it. A second change of the
 HSMs comes when the workers of the first have left, lest a token carries three sets of them: where that takes longer
-than a moment, all stays as it was, and the configuration is read once more by itself when they have.
+than a moment, only who may ask, and what for, counts at once. All else stays as it was, and the configuration is read once
+more by itself when they have.
 
 What lies at the ground cannot be changed under those who stand on it. It is named in the log, and counts from the next
 start on.
@@ -18,9 +19,11 @@ start on.
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,11 +32,14 @@ from appliance import config
 from appliance.config import Configuration, Settings, TlsSettings
 from appliance.daemon.check import require_sound
 from appliance.daemon.desks import ended
+from appliance.daemon.generation import Generation
 from appliance.daemon.listeners import Front, server_context
 from appliance.daemon.places import hsms
 from appliance.daemon.reception import Reception, directory_of
 from appliance.daemon.wiring import Appliance
 from appliance.errors import ApplianceError
+from appliance.gateway.authorities import Authorities
+from appliance.gateway.peers import Directory
 from appliance.hsm.place import Hsm
 
 _LOG = logging.getLogger(__name__)
@@ -43,11 +49,28 @@ T = TypeVar("T", bound=Struct)
 _GROUND: Final = ("ledger", "reader", "metrics")
 """Sections that count from the next start on."""
 _HSM_GROUND: Final = ("state", "start_seconds", "sign_seconds", "queue_limit", "canary_seconds")
-_LONGEST_AUTHENTICATION: Final = 360.0
-"""Seconds for which workers stay whose keys an authentication may still ask for that began before."""
 _PATIENCE: Final = 10.0
-"""Seconds that a change of the HSMs waits for the one before, as long as the next HUP does: far less than systemd's time for it."""
+"""
+Seconds that a change of the HSMs waits for the one before, and a HUP that comes meanwhile with it: far less than systemd
+gives a reload.
+"""
+_ADMITTING: Final = ("gateway", "peer", "policy")
+"""Sections of who may ask, and what for. Nothing that the HSMs' workers have rests on them."""
 _GATEWAY_GROUND: Final = ("socket", "authentications", "connections", "result_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Who is let in: the peers, and the *network*'s certificate and CAs, where there is one."""
+
+    directory: Directory
+    network: tuple[ssl.SSLContext, Authorities] | None
+
+    @classmethod
+    def of(cls, new: Configuration) -> Self:
+        """Return whom *new* lets in; raise ConfigurationError where a file is of no use."""
+        tls = new.settings.gateway.tls
+        return cls(directory_of(new), None if tls is None else server_context(new, tls))
 
 
 class Reload:
@@ -79,6 +102,7 @@ class Reload:
             wanted = hsms(new)
             if wanted != self._hsms and not await self._have_left():
                 self._is_put_off = True
+                await self._admit(new)
                 _LOG.warning("configuration put off cause=hsm-workers-leaving")
                 return False
             await self._apply(new, wanted)
@@ -105,27 +129,41 @@ class Reload:
             await asyncio.wait((self._leaving,), timeout=_PATIENCE)
         return self._leaving is None
 
+    async def _admit(self, new: Configuration) -> None:
+        """Let those in, and no others, whom *new* lets in; what signs and decides stays as it is."""
+        doors = _Doors.of(new)
+        admitting = {name: getattr(new.settings, name) for name in _ADMITTING}
+        settings = replace(self._appliance.configuration.settings, **admitting)
+        self._appliance.generations.rename(Configuration(settings, new.folder))
+        await self._admitted(doors, self._reception.admit)
+
     async def _apply(self, new: Configuration, wanted: tuple[Hsm, ...]) -> None:
-        tls = new.settings.gateway.tls
-        network = None if tls is None else server_context(new, tls)
-        directory = directory_of(new)
-        generations = self._appliance.generations
-        async with generations.prepared(new) as take_over:
+        doors = _Doors.of(new)
+        async with self._appliance.generations.prepared(new) as take_over:
 
             async def taken_over() -> None:
-                before = self._reception.services.directory
                 take_over()
-                self._reception.change(generations.now, directory)
-                if network is not None:
-                    await self._front.renew(*network)
-                await self._front.dismiss(before, directory)
+                await self._admitted(doors, self._reception.change)
 
             if wanted == self._hsms:
                 await taken_over()
             else:
                 for one in wanted:
                     self._appliance.metrics.know_hsm(one.alias)
-                await self._change_hsms(wanted, taken_over)
+                try:
+                    await self._change_hsms(wanted, taken_over)
+                except BaseException:
+                    # What does not count is told of no more: it would stay down for ever, and its alert with it.
+                    self._reception.conditions.forget()
+                    raise
+
+    async def _admitted(self, doors: "_Doors", change: Callable[[Generation, Directory], None]) -> None:
+        """Have the reception go by the generation in use and by *doors*, and send away whom those let in no more."""
+        before = self._reception.services.directory
+        change(self._appliance.now, doors.directory)
+        if doors.network is not None:
+            await self._front.renew(*doors.network)
+        await self._front.dismiss(before, doors.directory)
 
     async def _change_hsms(self, wanted: tuple[Hsm, ...], taken_over: Callable[[], Awaitable[None]]) -> None:
         """Have workers on those that are *wanted*, or raise; return when *taken_over* has, while the old ones leave."""
@@ -135,7 +173,7 @@ class Reload:
             await taken_over()
             self._hsms = wanted
             done.set()
-            await self._appliance.generations.left(_LONGEST_AUTHENTICATION)
+            await self._appliance.generations.left()
 
         async def change() -> None:
             try:

@@ -110,21 +110,22 @@ class Daemon:
                 settings.hsm.canary_seconds,
                 settings.hsm.sign_seconds,
             )
-            async with (
-                reception(configuration, appliance, vigil) as desk,
-                counted(configuration, desk.conditions, metrics, handed),
-                opened(configuration, desk, metrics, handed) as front,
-            ):
-                watching = asyncio.create_task(vigil.run(), name="vigil")
-                self._is_ready = True
-                try:
-                    settle()
-                    self._notifier.ready(_status(appliance))
-                    _LOG.info("ready version=%s", __version__)
-                    await self._serve(Reload(self._file, appliance, desk, front, self._again), appliance)
-                    await self._drain(desk, appliance.configuration.settings.gateway)
-                finally:
-                    await ended(watching)
+            async with reception(configuration, appliance, vigil) as desk:
+                # Here, because as soon as the sockets are open somebody may wait.
+                settle()
+                async with (
+                    counted(configuration, desk.conditions, metrics, handed),
+                    opened(configuration, desk, metrics, handed) as front,
+                ):
+                    watching = asyncio.create_task(vigil.run(), name="vigil")
+                    self._is_ready = True
+                    try:
+                        self._notifier.ready(_status(appliance))
+                        _LOG.info("ready version=%s", __version__)
+                        await self._serve(Reload(self._file, appliance, desk, front, self._again), appliance)
+                        await self._drain(desk, appliance.configuration.settings.gateway)
+                    finally:
+                        await ended(watching)
 
     async def _serve(self, reload: Reload, appliance: Appliance) -> None:
         """Read the configuration again as often as that is asked for, until the end begins."""
@@ -196,7 +197,7 @@ async def opened(
     try:
         front = Front(runner)
         metrics.connections.look_up(lambda: runner.door.inside, lambda: front.waiting)
-        if not handed.local and settings.socket is not None:
+        if not handed.local:
             own = UnixListener.open(configuration.path(settings.socket))
         await front.open_local([*handed.local, *(() if own is None else (own.socket,))])
         if settings.tls is not None:

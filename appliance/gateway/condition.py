@@ -84,10 +84,12 @@ class Revocation(_Part, frozen=True, kw_only=True):
     next_update: float | None
     longest_age_hours: float
     """For which a list counts at most, whatever its issuer says."""
+    missing: tuple[str, ...]
+    """The authorities in force of which no list has been imported: where lists alone are asked, holders under them are refused."""
 
 
 class CertificateEnd(_Part, frozen=True, kw_only=True):
-    """A certificate of ours by its *name*, and when it ends (Unix time)."""
+    """A certificate by its *name*, and when it ends (Unix time)."""
 
     name: str
     not_after: float
@@ -105,6 +107,8 @@ class Condition(_Part, frozen=True, kw_only=True):
     ledger: Ledger
     revocation: Revocation
     certificates: tuple[CertificateEnd, ...]
+    peer_certificates: tuple[CertificateEnd, ...]
+    """By the peer's alias: what `gateway.tls.clients` has of the peer itself, or else what it showed last since the start."""
     clock_synchronised: bool | None
     """Whether the clock follows another one; None where nobody says."""
     authentications: int

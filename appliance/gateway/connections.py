@@ -6,12 +6,16 @@ On the network there is `doorstep` before them, where nobody is known yet.
 aiohttp gives a connection that says nothing some time, and a handler as much as it wants. Here a request's head has to
 arrive within seconds of its first byte, and whoever does not read its answer is cut off. Bodies are bounded where they
 are read (`http`). Bytes that are no HTTP are answered by a problem like everything else, and the connection ends.
+
+Nobody knows here who is a peer, so whoever gets as far could fill the log: lines are bounded in number, and what was left out is
+counted.
 """
 
 import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +28,7 @@ from appliance.errors import ApplianceError, RequestMalformed, RequestTooLarge
 from appliance.gateway import peers, problems, request_id
 from appliance.gateway.authorities import Authorities
 from appliance.gateway.doorstep import Doorstep, Patience, Refusal
+from appliance.gateway.ration import Ration
 
 _LOG = logging.getLogger(__name__)
 _LINE_BYTES: Final = 4096
@@ -70,6 +75,7 @@ class Door:
         """By which whoever comes over the network shakes hands now."""
         self.authorities: Authorities | None = None
         """Who has to vouch for those whose handshake began before that; None where nobody was ever taken away."""
+        self.lines = Ration(time.monotonic, _left_out)
         self._each: Counter[peers.Credentials | None] = Counter()
 
     def enter(self, shown: peers.Credentials | None) -> bool:
@@ -100,6 +106,10 @@ class Door:
 def _key(shown: peers.Credentials | None) -> peers.Credentials | None:
     # Of an account, the user: its groups may differ from process to process.
     return peers.Account(shown.uid, frozenset()) if isinstance(shown, peers.Account) else shown
+
+
+def _left_out(count: int) -> None:
+    _LOG.warning("lines about connections left out count=%d", count)
 
 
 def _shown(transport: asyncio.BaseTransport | None) -> bytes | None:
@@ -141,9 +151,11 @@ class Connection(web.RequestHandler):
         (transport.get_extra_info("peercert") or {}).clear()
         is_trusted = self._door.trusts(transport)
         self._is_inside = is_trusted and self._door.enter(self.credentials)
+        self._door.lines.turn()
         super().connection_made(transport)
         if not self._is_inside:
-            _LOG.warning("connection refused inside=%d", self._door.inside)
+            if self._door.lines.has_room():
+                _LOG.warning("connection refused inside=%d", self._door.inside)
             self._door.tell(Refusal.FULL if is_trusted else Refusal.FAILED)
             self.force_close()
 
@@ -195,12 +207,11 @@ class Connection(web.RequestHandler):
             error = RequestMalformed("this is no HTTP/1.1 request")
         if not isinstance(error, ApplianceError):
             _LOG.error("request failed before it was answered", exc_info=exc)
-        _LOG.info("request malformed error=%s", type(exc).__name__)
-        answer = problems.response(
-            error or RequestMalformed("the request cannot be answered"),
-            problems.language(request.headers.get("Accept-Language")),
-            identity,
-        )
+        told = error or RequestMalformed("the request cannot be answered")
+        answer = problems.response(told, problems.language(request.headers.get("Accept-Language")), identity)
+        if self._door.lines.has_room():
+            code = told.code if isinstance(told, ApplianceError) else problems.INTERNAL
+            _LOG.info("request malformed status=%d code=%s error=%s", answer.status, code, type(exc).__name__)
         answer.headers[request_id.HEADER] = identity
         answer.headers["Server"] = "jpki-appliance"
         answer.headers["Cache-Control"] = "no-store"
@@ -251,7 +262,8 @@ class Connection(web.RequestHandler):
     def _head_late(self) -> None:
         self._head_timer = None
         if self._is_between_requests:
-            _LOG.info("connection closed cause=head-late")
+            if self._door.lines.has_room():
+                _LOG.info("connection closed cause=head-late")
             self._cut_off()
 
     def _cut_off(self) -> None:
@@ -317,6 +329,7 @@ class Runner(web.AppRunner):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         await super().cleanup()
+        self.door.lines.close()
 
     async def _make_server(self) -> web.Server:
         return _Server(await super()._make_server(), self.door)

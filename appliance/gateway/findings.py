@@ -76,6 +76,7 @@ class Advice(StrEnum):
     LIST_MISSING = "list-missing"
     LIST_OLD = "list-old"
     CERTIFICATE_ENDS = "certificate-ends"
+    PEER_CERTIFICATE_ENDS = "peer-certificate-ends"
     CLOCK = "clock"
     CLOCK_UNKNOWN = "clock-unknown"
 
@@ -102,8 +103,8 @@ def findings(
         *_terminals([one for one in desks if one.kind == "remote"], terminals),
         _ledger(condition.ledger),
         _copies(condition.ledger),
-        _revocation(condition.revocation, now),
-        *_certificates(condition.certificates, now),
+        *_revocation(condition.revocation, now),
+        *_certificates(condition.certificates, condition.peer_certificates, now),
         _clock(synchronised=condition.clock_synchronised),
     )
 
@@ -162,30 +163,46 @@ def _copies(ledger: Ledger) -> Finding:
     return Finding(part=Part.COPIES, verdict=Verdict.OK)
 
 
-def _revocation(known: Revocation, now: float) -> Finding:
+def _revocation(known: Revocation, now: float) -> Iterator[Finding]:
     bad = Verdict.WARNING if known.usable else Verdict.FAILED
     if not known.sources:
-        return Finding(part=Part.REVOCATION, verdict=Verdict.WARNING, advice=Advice.NOTHING_CHECKED)
-    if "crl" not in known.sources:
-        return Finding(part=Part.REVOCATION, verdict=Verdict.OK)
-    if known.this_update is None or known.next_update is None:
+        yield Finding(part=Part.REVOCATION, verdict=Verdict.WARNING, advice=Advice.NOTHING_CHECKED)
+    elif "crl" not in known.sources:
+        yield Finding(part=Part.REVOCATION, verdict=Verdict.OK)
+    elif known.this_update is None or known.next_update is None:
         code = None if known.usable else RevocationUnavailable.code
-        return Finding(part=Part.REVOCATION, verdict=bad, advice=Advice.LIST_MISSING, code=code)
-    until = min(known.next_update, known.this_update + known.longest_age_hours * _HOUR)
+        yield _of(Part.REVOCATION, bad, known.missing, advice=Advice.LIST_MISSING, code=code)
+    else:
+        if known.missing:
+            # Whoever is under another authority is served.
+            yield _of(Part.REVOCATION, Verdict.WARNING, known.missing, advice=Advice.LIST_MISSING)
+        until = min(known.next_update, known.this_update + known.longest_age_hours * _HOUR)
+        aged = _aged(known.this_update, until, now, bad)
+        if aged.verdict is not Verdict.OK or not known.missing:
+            yield aged
+
+
+def _aged(made: float, until: float, now: float, bad: Verdict) -> Finding:
+    """Return what is found of a list that was *made* then and counts *until* then; *bad* is how bad it is that it ended."""
     if until < now:
         return Finding(part=Part.REVOCATION, verdict=bad, advice=Advice.LIST_OLD, code=RevocationStale.code)
-    if now - known.this_update > GETTING_OLD * (until - known.this_update):
+    if now - made > GETTING_OLD * (until - made):
         return Finding(part=Part.REVOCATION, verdict=Verdict.WARNING, advice=Advice.LIST_OLD)
     return Finding(part=Part.REVOCATION, verdict=Verdict.OK)
 
 
-def _certificates(ends: Sequence[CertificateEnd], now: float) -> Iterator[Finding]:
+def _certificates(
+    ends: Sequence[CertificateEnd], peers: Sequence[CertificateEnd], now: float
+) -> Iterator[Finding]:
     now_or_today = [one.name for one in ends if one.not_after < now + _DAY]
     soon = [one.name for one in ends if now + _DAY <= one.not_after < now + CERTIFICATE_DAYS * _DAY]
     for verdict, names in ((Verdict.FAILED, now_or_today), (Verdict.WARNING, soon)):
         if names:
             yield _of(Part.CERTIFICATES, verdict, names, advice=Advice.CERTIFICATE_ENDS)
-    if ends and not (now_or_today or soon):
+    if theirs := sorted(one.name for one in peers if one.not_after < now + CERTIFICATE_DAYS * _DAY):
+        # Each locks out one, who may be gone for good: never an outage.
+        yield _of(Part.CERTIFICATES, Verdict.WARNING, theirs, advice=Advice.PEER_CERTIFICATE_ENDS)
+    if ends and not (now_or_today or soon or theirs):
         yield Finding(part=Part.CERTIFICATES, verdict=Verdict.OK)
 
 

@@ -185,8 +185,10 @@ async def _admitting(request: web.Request, handler: Handler) -> web.StreamRespon
     _require_own_page(request)
     if rule is not None and rule.is_open:
         return await handler(request)
-    peer = services.directory.identify(_credentials(request), services.clock())
+    credentials = _credentials(request)
+    peer = services.directory.identify(credentials, services.clock())
     request[PEER] = peer
+    services.shown.saw(peer.alias, credentials)
     if rule is None:
         # Not found, or not with this method: looking for it costs all the same.
         services.budgets.look(peer)

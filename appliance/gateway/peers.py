@@ -172,7 +172,7 @@ class Directory:
                 if now >= shown.not_after:
                     # The connection may have outlived it.
                     raise PeerUnknown("the client certificate has ended")
-                found = self._by_pin.get(shown.sha256) or _first(self._by_name, shown.names)
+                found = self.whose(shown)
             case Account():
                 found = self._by_user.get(shown.uid) or _first(self._by_group, shown.groups)
             case None:
@@ -180,6 +180,10 @@ class Directory:
         if found is None:
             raise PeerUnknown("no peer of the configuration has this certificate or account")
         return found
+
+    def whose(self, shown: Certificate) -> Peer | None:
+        """Return whom the certificate stands for, whether or not it has ended; None for nobody."""
+        return self._by_pin.get(shown.sha256) or _first(self._by_name, shown.names)
 
     def is_another(self, before: "Directory", shown: Credentials | None, now: datetime) -> bool:
         """Return whether who showed these credentials was somebody *before*, and is nobody now, or somebody else."""

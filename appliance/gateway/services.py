@@ -14,6 +14,7 @@ from appliance.gateway.condition import Condition
 from appliance.gateway.desks import Desks
 from appliance.gateway.keys import PublishedKeys
 from appliance.gateway.peers import Directory, Peer
+from appliance.gateway.shown import ShownCertificates
 from appliance.trust.decision import Trust
 
 
@@ -58,6 +59,7 @@ class Services:
     """Whether nothing new is begun."""
     offered: Offered | None = None
     """Who knows which checks are offered where; None where no authentications are made."""
+    shown: ShownCertificates = field(default_factory=ShownCertificates)
     budgets: Budgets = field(init=False)
     verifying: Aside = field(init=False)
     reading: Aside = field(init=False)

@@ -9,7 +9,7 @@ from aiohttp import web
 from appliance.gateway import http
 from appliance.gateway.checks import Check, VisualCheck
 from appliance.gateway.condition import Cause, Condition
-from appliance.gateway.desks import DeskState, DeskStatus
+from appliance.gateway.desks import SEPARATOR, DeskState, DeskStatus
 from appliance.gateway.findings import Finding, findings
 from appliance.gateway.peers import Peer, Role
 from appliance.gateway.services import PEER, SERVICES, Services
@@ -138,7 +138,7 @@ def _sees(peer: Peer, status: DeskStatus) -> bool:
     """Return whether *peer* is told of a desk: a terminal of its own, a reception of those it may use."""
     match peer.role:
         case Role.TERMINAL:
-            return status.desk.startswith(f"{peer.alias}.")
+            return status.desk.startswith(peer.alias + SEPARATOR)
         case Role.RECEPTION:
             return peer.may_use(status.desk)
         case Role.OPERATOR | Role.AUDITOR:

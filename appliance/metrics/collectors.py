@@ -316,8 +316,8 @@ class Metrics:
         self._recoveries.labels(hsm, rung_name(rung), "healed" if healed else "failed").inc()
 
     def worker_changed(self, hsm: str, worker: int, state: WorkerState) -> None:  # noqa: ARG002  # the observer's shape
-        """Note that a PIN has been taken where a worker is ready."""
-        if state is WorkerState.READY:
+        """Note that a PIN has been taken where a worker is ready; a marker that is there all the same is told at the next scrape."""
+        if state is WorkerState.READY and hsm in self._hsms:
             self._pin_low.labels(hsm).set(0)
 
     def canary(self, hsm: str, key: KeyLabel, seconds: float) -> None:
@@ -327,8 +327,9 @@ class Metrics:
         """Ignore: whether callers are refused is one, too."""
 
     def pin_tries_low(self, hsm: str) -> None:
-        """Note that a PIN was refused, or that few tries are left."""
-        self._pin_low.labels(hsm).set(1)
+        """Note that a PIN was refused, or that few tries are left, where the HSM is known."""
+        if hsm in self._hsms:
+            self._pin_low.labels(hsm).set(1)
 
     # --- authentications --------------------------------------------------------------------------------------------
 

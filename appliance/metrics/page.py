@@ -19,8 +19,9 @@ _FROM: Final = {
     "terminal": "alias of the peer whose role is `terminal`",
     "reader": "`reader.alias`",
     "certificate": "`authority-N` (by their order in the files of `trust.authorities`), `tls-server`, `tls-clients-N` (by their "
-    "order in `gateway.tls.clients`), `responder-client`, `responder-authority-N`, `eligibility-client`, "
+    "order in `gateway.tls.clients`; CAs alone), `responder-client`, `responder-authority-N`, `eligibility-client`, "
     "`eligibility-authority-N`, `syslog-authority-N`",
+    "peer": "alias of the peer",
     "issuer": "`authority-N`, as above",
     "sink": "`store`, `signer`, `directory`, `syslog`, and the name of each witness",
     "manufacturer": "what the token says of itself",
@@ -72,6 +73,7 @@ def _families() -> Iterator[Metric]:
     metrics.hsm_info.labels(_EXAMPLE, _EXAMPLE, _EXAMPLE, _EXAMPLE)
     metrics.reader_up.labels(_EXAMPLE)
     metrics.trust.certificate(_EXAMPLE, 0)
+    metrics.trust.peer_certificates([(_EXAMPLE, 0)])
     metrics.trust.no_lists(_EXAMPLE)
     for family in metrics.registry.collect():
         if family.name.startswith("jpki_"):

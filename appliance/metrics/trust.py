@@ -1,5 +1,6 @@
 """What is counted of certificates, and of the knowledge which of them were revoked."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -16,6 +17,12 @@ class TrustMetrics:
             "jpki_certificate_not_after_timestamp_seconds",
             "When a configured certificate ends.",
             ["certificate"],
+            registry=registry,
+        )
+        self._peers_not_after = Gauge(
+            "jpki_peer_certificate_not_after_timestamp_seconds",
+            "When the certificate ends that `gateway.tls.clients` has of the peer, or else that it showed last since the start.",
+            ["peer"],
             registry=registry,
         )
         self._next_update = Gauge(
@@ -54,6 +61,12 @@ class TrustMetrics:
         """Note when a configured certificate ends."""
         self._not_after.labels(name).set(not_after)
 
+    def peer_certificates(self, ends: Iterable[tuple[str, float]]) -> None:
+        """Note when the certificates of peers end, by their aliases: of these, and of no others any more."""
+        self._peers_not_after.clear()
+        for alias, not_after in ends:
+            self._peers_not_after.labels(alias).set(not_after)
+
     def lists(self, issuer: str, *, due: datetime, made: datetime, until: datetime) -> None:
         """Note when a newer list of *issuer* is *due*, when the first to count no more was *made*, and *until* when it counts."""
         self._next_update.labels(issuer).set(due.timestamp())
@@ -65,10 +78,15 @@ class TrustMetrics:
         for gauge in self._of_issuers:
             gauge.labels(issuer).set(0)
 
+    def forget_lists(self) -> None:
+        """Know no issuer any more: all that there are now are told anew."""
+        for gauge in self._of_issuers:
+            gauge.clear()
+
     def forget(self) -> None:
         """Know no certificate and no issuer any more: others may be configured now."""
-        for gauge in (self._not_after, *self._of_issuers):
-            gauge.clear()
+        self._not_after.clear()
+        self.forget_lists()
 
     def revocation_checked(self, method: Method, result: str) -> None:
         """Count a check: `good`, or a failure's code."""

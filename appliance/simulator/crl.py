@@ -4,7 +4,7 @@ CRLs beyond the usual: deltas, many entries, any extension; and the OCSP answers
 What `HolderAuthority.crl` makes is a municipality's complete list. Here is what a test or a measurement needs besides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, TypedDict, Unpack
 
@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from appliance.simulator.certificate_parts import authority_key, whole
-from appliance.simulator.holder_pki import CA_NAME, Generation, crl_name
-from appliance.simulator.people import Municipality
+from appliance.simulator.holder_pki import CA_NAME, Generation, HolderAuthority, crl_name
+from appliance.simulator.people import MUNICIPALITIES, Municipality
 
 _DAY: Final = timedelta(days=1)
 
@@ -30,6 +30,21 @@ class ListOptions(TypedDict, total=False):
     removed: Iterable[int]
     life: timedelta
     extensions: Iterable[tuple[x509.ExtensionType, bool]]
+
+
+def complete(
+    holders: HolderAuthority, revoked: Iterable[int], *, now: datetime, number: int, life: timedelta = _DAY
+) -> Iterator[tuple[str, x509.CertificateRevocationList]]:
+    """
+    Yield all lists that *holders* has to issue, each with the name of its file: of every municipality by every generation.
+
+    An older generation issues no certificates any more; lists it does, as long as certificates of its own are in use.
+    """
+    newest = len(holders.generations)
+    for place, generation in enumerate(holders.generations, start=1):
+        for municipality in MUNICIPALITIES:
+            name = municipality.code if place == newest else f"{municipality.code}-{place}"
+            yield f"{name}.crl", issue(generation, municipality, revoked, now=now, number=number, life=life)
 
 
 def issue(

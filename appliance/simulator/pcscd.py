@@ -14,7 +14,6 @@ import os
 import random
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from appliance.errors import ConfigInvalid, PartMissing, PcscUnavailable
+from appliance.simulator.ports import is_free
 
 DRIVER: Final = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 MOST_READERS: Final = 8
@@ -209,20 +209,11 @@ def _free_ports(count: int) -> tuple[int, ...]:
     """Return *count* ports that are free together with the one that follows each."""
     found = []
     for port in random.sample(_PORTS, len(_PORTS)):
-        if _is_free(port) and _is_free(port + 1):
+        if is_free(port) and is_free(port + 1):
             found.append(port)
             if len(found) == count:
                 return tuple(found)
     raise PcscUnavailable("there are no free ports for virtual readers")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
 
 
 def _listening_ports(pid: int) -> set[int]:

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from appliance.card.dialogue import Exchange, VerifyHolder
 from appliance.terminals.messages import Mode
 from appliance.terminals.places import DeskState
+
+SEPARATOR: Final = "."
+"""Between terminal and reader in the name of a desk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +21,6 @@ class RemoteDesk:
     kind: Literal["remote"]
     state: DeskState
     since: float
-
-
-@dataclass(frozen=True, slots=True)
-class TerminalStatus:
-    """A terminal that is or was connected, and *since* when it is as it is."""
-
-    terminal: str
-    connected: bool
-    since: float
-    software: str
-    version: str
-    signed: bool
-    """Whether it insists on signed scenarios."""
 
 
 @dataclass(frozen=True, slots=True)

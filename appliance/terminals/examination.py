@@ -114,8 +114,6 @@ class ReaderExamination:
         self._readers: tuple[str, ...] = ()
         self._reader = ""
         self._label = b""
-        self._lost = False
-        """Whether the card that was connected to is so no more."""
         self._stack = ExitStack()
 
     async def findings(self) -> AsyncIterator[ReaderFinding]:
@@ -126,13 +124,15 @@ class ReaderExamination:
                 began = perf_counter()
                 try:
                     found = await attendant.call(look, self._wait + self._seconds)
+                    goes_on = check in {ReaderCheck.EXTENDED, ReaderCheck.CERTIFICATE}
                 except CardError as error:
+                    # What a check does not tell of by itself is of a card that can be asked nothing more.
+                    goes_on = False
                     advice = ADVICE.get(error.code, ReaderAdvice.UNREADABLE)
                     found = ReaderFinding(check, ReaderVerdict.FAILED, error.detail, advice, error.code)
                 yield ReaderFinding(
                     found.check, found.verdict, found.detail, found.advice, found.code, perf_counter() - began
                 )
-                goes_on = not self._lost and check in {ReaderCheck.EXTENDED, ReaderCheck.CERTIFICATE}
                 if found.verdict is ReaderVerdict.FAILED and not goes_on:
                     break
         finally:
@@ -220,12 +220,10 @@ class ReaderExamination:
                 response = self._send(Command(0x00, 0xB0, 0, 0, le=_LABEL, extended=True))
             except CardError as error:
                 detail = error.detail
-                self._lost = True
                 self._stack.close()
                 self._context = self._stack.enter_context(scard.context())
                 self._connect()
                 self._select_application()
-                self._lost = False
             else:
                 if (response.status, response.data) == (SUCCESS, self._label):
                     return ReaderFinding(

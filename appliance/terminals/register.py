@@ -5,10 +5,10 @@ A terminal that went away stays in it with its desks, so that reception is told 
 were any.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from appliance.terminals.desks import RemoteDesk, TerminalStatus
+from appliance.terminals.desks import SEPARATOR, RemoteDesk
 from appliance.terminals.line import Line
 from appliance.terminals.messages import Hello
 from appliance.terminals.pace import Pace
@@ -23,7 +23,6 @@ _CONNECT_BURST, _CONNECT_RATE = 6, 0.2
 class Terminal:
     """One identity: how it is connected now, and which readers it had last."""
 
-    since: float
     connection: Connection | None = None
     line: Line | None = None
     hello: Hello | None = None
@@ -32,10 +31,9 @@ class Terminal:
 
 
 class Register:
-    """Terminals by their aliases. *clock* gives seconds since the epoch."""
+    """Terminals by their aliases."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._terminals: dict[str, Terminal] = {}
 
     def __iter__(self) -> Iterator[Terminal]:
@@ -43,7 +41,7 @@ class Register:
 
     def entered(self, alias: str) -> Terminal:
         """Return the terminal called *alias*, whether it was known or not."""
-        return self._terminals.setdefault(alias, Terminal(self._clock()))
+        return self._terminals.setdefault(alias, Terminal())
 
     def has(self, alias: str, terminal: Terminal) -> bool:
         """Return whether *alias* still is this *terminal*."""
@@ -60,7 +58,7 @@ class Register:
 
     def found(self, desk: str) -> tuple[Terminal, Place] | None:
         """Return the terminal and the place of *desk* (TERMINAL.READER), where a terminal has it."""
-        alias, _, reader = desk.partition(".")
+        alias, _, reader = desk.partition(SEPARATOR)
         terminal = self._terminals.get(alias)
         return (
             None if terminal is None or reader not in terminal.places else (terminal, terminal.places[reader])
@@ -74,22 +72,7 @@ class Register:
     def desks(self) -> tuple[RemoteDesk, ...]:
         """Return how the desks are, in the order of their names; those of terminals that are away among them."""
         return tuple(
-            RemoteDesk(f"{alias}.{reader}", "remote", place.shown, place.since)
+            RemoteDesk(alias + SEPARATOR + reader, "remote", place.shown, place.since)
             for alias, terminal in sorted(self._terminals.items())
             for reader, place in sorted(terminal.places.items())
-        )
-
-    def terminals(self) -> tuple[TerminalStatus, ...]:
-        """Return how the terminals are that have ever been connected, in the order of their names."""
-        return tuple(
-            TerminalStatus(
-                alias,
-                terminal.connection is not None,
-                terminal.since,
-                terminal.hello.software,
-                terminal.hello.version,
-                terminal.hello.require_signed,
-            )
-            for alias, terminal in sorted(self._terminals.items())
-            if terminal.hello is not None
         )

@@ -82,7 +82,7 @@ class Relay:
         self._terms, self._issuer, self._signer = terms, issuer, signer
         self._observer: RelayObserver = observer or Unobserved()
         self._clock = clock
-        self.register = Register(clock)
+        self.register = Register()
         """Who is connected, with which desks."""
         self._open = 0
         self._draining = False
@@ -200,7 +200,7 @@ class Relay:
         )
         line.broken = connection.lose
         terminal.connection, terminal.line, terminal.hello = connection, line, hello
-        terminal.places, terminal.since = connection.places, self._clock()
+        terminal.places = connection.places
         line.post(
             Welcome(
                 terminal=alias,
@@ -221,7 +221,7 @@ class Relay:
         """Take note that *connection* has ended, unless that is known."""
         connection.lose(TerminalLost(f"the connection to '{connection.alias}' ended"))
         if terminal.connection is connection:
-            terminal.connection, terminal.line, terminal.since = None, None, self._clock()
+            terminal.connection, terminal.line = None, None
             self._observer.disconnected(connection.alias, code)
             _LOG.info("terminal disconnected terminal=%s code=%s", connection.alias, code or "-")
         self._changed.set()

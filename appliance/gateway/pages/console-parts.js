@@ -15,6 +15,7 @@ const SVG = "http://www.w3.org/2000/svg";
 // So many seconds between two clocks are no delay of the network any more.
 const CLOCKS_DIFFER = 30;
 const MOST_DESKS = 12;
+const MOST_CERTIFICATES = 12;
 const OWN = ["store", "signer"];
 const SINKS = [...OWN, "directory", "syslog"];
 const CERTIFICATES = new Set([
@@ -241,6 +242,7 @@ function certificates({ certificates: known, time: at }) {
   return facts(
     [...known]
       .sort((one, other) => one.not_after - other.not_after)
+      .slice(0, MOST_CERTIFICATES)
       .map((one) => {
         const days = Math.floor((one.not_after - now) / DAY);
         const key = days < 0 ? "console-fact-ended" : "console-fact-days";

@@ -19,7 +19,7 @@ const SIGNS = { good: "✓", bad: "✕", warn: "!" };
 // started again meanwhile, so that nobody knows how it ended.
 const AGAIN = new Set([
   ...["verification_number_invalid", "verification_number_rejected", "pin_rejected", "pin_cancelled"],
-  "resource_absent",
+  ...["terminal_cancelled", "resource_absent"],
 ]);
 // And those where another way is the better one.
 const OTHERWISE = new Set(["pin_rejected", "pin_cancelled"]);
