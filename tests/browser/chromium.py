@@ -100,6 +100,8 @@ class Window:
 
     def later(self, seconds: int) -> None:
         """Have it *seconds* later on the page: what is due meanwhile happens now, once."""
+        # An answer has come here before the page has begun the pause that follows it.
+        self.page.wait_for_timeout(50)
         self.page.clock.fast_forward(seconds * 1000)
 
     def require_clean(self) -> None:

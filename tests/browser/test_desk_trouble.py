@@ -534,3 +534,20 @@ def test_without_events_the_page_asks(clinic: Clinic, opened: Open) -> None:
     with clinic.card():
         desk.compare(same_person=True)
         assert desk.ended() == "authenticated"
+
+
+@pytest.mark.parametrize(
+    ("code", "has_another_try"), [("terminal_cancelled", True), ("certificate_revoked", False)]
+)
+def test_another_try_is_offered_where_it_makes_sense(
+    opened: Open, code: str, *, has_another_try: bool
+) -> None:
+    """As the words for the clerk say: who cancelled at the terminal may begin again, a revoked card stays revoked."""
+    window = opened(RECEPTION)
+    window.expected.add(REFUSED)
+    desk = DeskPage(window).open()
+    refused = {"code": code, "status": 422, "request_id": "r-1"}
+    window.page.route("**/v1/authentications", lambda route: route.fulfill(status=422, json=refused))
+    desk.choose("pin")
+    assert desk.ended() == code
+    assert desk.page.get_by_role("button", name="Try again").count() == has_another_try

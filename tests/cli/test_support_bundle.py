@@ -9,6 +9,7 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -116,7 +117,10 @@ def _spellings(secret: bytes) -> Iterator[bytes]:
     yield quote(text, safe="").encode()
     yield json.dumps(text)[1:-1].encode()
     if not text.isascii():
-        yield from (text.encode("shift_jis"), text.encode("euc-jp"))
+        for charset in ("shift_jis", "euc-jp"):
+            # Random bytes that happen to be UTF-8 may be of any script.
+            with suppress(UnicodeEncodeError):
+                yield text.encode(charset)
 
 
 def planted_log(daemon: Daemon, secrets: dict[str, bytes]) -> str:

@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 
 from appliance.cli.demonstration.site import build
+from appliance.simulator import ports
 from appliance.simulator.faults import Fault
 from appliance.simulator.network_pki import NetworkAuthority
 from appliance.simulator.pcscd import PrivatePcscd
@@ -32,15 +33,19 @@ UNPRIVILEGED: tuple[str, ...] = (
 ACCOUNT = pwd.getpwuid(NOBODY if UNPRIVILEGED else os.geteuid()).pw_name
 """Under which the daemon sees itself, and this process."""
 SECONDS = 60.0
+_SHARES = 8
+_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+PORTS = range(12_000 + 1_000 * _SHARE, 13_000 + 1_000 * _SHARE)
+"""Those of this process: a daemon that is started again and again has its port to itself, also while it does not run."""
+_UNUSED = list(PORTS)
 ORDER = {"desk": "desk-1", "mode": "pinless", "identity_check": {"method": "face", "device": "kiosk-1"}}
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that was free a moment ago, and that no other test gets."""
+    port = ports.free(_UNUSED)
+    _UNUSED.remove(port)
+    return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Site:
 
     @classmethod
     def made(cls, folder: Path, pcscd: PrivatePcscd) -> Self:
-        """Make one. Its times are short, and its budgets large."""
+        """Make one whose canaries are quick, whose budgets are large, and that is patient with a machine that stalls."""
         port = free_port()
         build(folder, port=port, metrics_port=0, account=ACCOUNT)
         authority = NetworkAuthority.create(datetime.now(UTC))
@@ -65,7 +70,18 @@ class Site:
             authority.issue_client(folder / "tls" / f"{name}.pem", f"{name}.example.jp")
         site.change(
             ("canary_seconds = 60.0", "canary_seconds = 1.0"),
-            ("sign_seconds = 5.0", "sign_seconds = 2.0"),
+            # No more, for a reload with other HSM settings takes as long.
+            ("sign_seconds = 5.0", "sign_seconds = 4.0"),
+            ("append_seconds = 2.0", "append_seconds = 20.0"),
+            # So long, too, that a desk does not become empty by itself while a test waits for what makes it so.
+            (
+                "card_seconds = 15.0\nexchange_seconds = 10.0\npin",
+                "card_seconds = 120.0\nexchange_seconds = 30.0\npin",
+            ),
+            (
+                "exchange_seconds = 10.0\ncard_seconds = 15.0\npin",
+                "exchange_seconds = 30.0\ncard_seconds = 120.0\npin",
+            ),
             ("challenges_per_minute = 600", "challenges_per_minute = 60000"),
             (
                 f'user = "{ACCOUNT}"\n',

@@ -65,6 +65,20 @@ def say(old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def by_responder(certificate: str, key_file: str) -> Callable[[Path], None]:
+    """Return what has a responder asked for revocation, with these files of the folder `tls`."""
+
+    def change(folder: Path) -> None:
+        say('sources = ["crl"]', 'sources = ["ocsp"]')(folder)
+        with (folder / "appliance.toml").open("a") as file:
+            file.write(
+                '\n[revocation.ocsp]\nurl = "https://127.0.0.1:9/"\n'
+                f'client_certificate = "tls/{certificate}"\nclient_key_file = "tls/{key_file}"\n'
+            )
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("spoil", "key", "told"),
     [
@@ -76,6 +90,8 @@ def say(old: str, new: str) -> Callable[[Path], None]:
         (garble("authorities/ca-1.pem"), "trust.authorities", ""),
         (garble("authorities/front-root.pem"), "trust.front_root", "no PEM public key"),
         (say('folder = "revocation/lists"', 'folder = "nowhere"'), "revocation", "is not there"),
+        (by_responder("ward-1.pem", "server-key.pem"), "revocation", "KEY_VALUES_MISMATCH"),
+        (by_responder("server-key.pem", "server-key.pem"), "revocation", "a TLS file cannot be used"),
         (show("pseudonym.key"), "result.pseudonym_key_file", "chmod 600"),
         (garble("softhsm/ledger.pub.pem"), "ledger", "no PEM public key"),
         (lambda folder: shutil.copy(folder / "softhsm/token.pub.pem", folder / "softhsm/ledger.pub.pem"), "hsm", "the key of hsm.token_key"),
@@ -113,7 +129,7 @@ def test_what_lies_at_the_ground_stays(copy: Path) -> None:
     """A reload keeps what cannot be changed as it was, and names it; all else is new."""
     before = load(copy / "appliance.toml").settings
     for change in (
-        say("append_seconds = 2.0", "append_seconds = 3.0"),
+        say("append_seconds = 20.0", "append_seconds = 30.0"),
         say("queue_limit = 64", "queue_limit = 65"),
         say("connections = 4096", "connections = 4097"),
         say("drain_seconds = 30.0", "drain_seconds = 31.0"),

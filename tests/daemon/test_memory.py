@@ -57,7 +57,7 @@ def test_a_ring_that_was_frozen_is_freed_the_next_time() -> None:
 
 
 def test_a_daemon_settles_at_its_start_and_after_a_reload(site: Site) -> None:
-    """What it has when it is ready is frozen, and again when another configuration counts."""
+    """What it has is frozen before anybody can ask, and again when another configuration counts."""
     done = subprocess.run(
         (sys.executable, "-m", "tests.daemon.settling", str(site.file)),
         cwd=ROOT,
@@ -67,4 +67,5 @@ def test_a_daemon_settles_at_its_start_and_after_a_reload(site: Site) -> None:
         check=False,
         timeout=2 * SECONDS,
     )
-    assert (done.returncode, done.stdout.splitlines()) == (0, ["at the start", "after a reload"]), done.stderr
+    told = ["at the start, closed", "after a reload, open"]
+    assert (done.returncode, done.stdout.splitlines()) == (0, told), done.stderr

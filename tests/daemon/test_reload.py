@@ -47,8 +47,8 @@ def two_authorities(site: Site) -> Site:
     # As long as a test needs that stands there with an exchange that is not answered.
     site.change(
         (
-            "exchange_seconds = 10.0\ncard_seconds = 15.0\npin",
-            "exchange_seconds = 50.0\ncard_seconds = 15.0\npin",
+            "exchange_seconds = 30.0\ncard_seconds = 120.0\npin",
+            "exchange_seconds = 50.0\ncard_seconds = 120.0\npin",
         )
     )
     site.add('[[peer]]\nalias = "auditor-1"\nrole = "auditor"\ncertificate_name = "auditor-1.example.jp"\n')
@@ -239,7 +239,7 @@ async def test_who_is_to_go_does_not_stay_for_the_workers_that_leave(daemon: Dae
     """
     While an authentication holds up the workers of the set-up before, the next reload counts at once.
 
-    One that changes the set-up once more is put off, and comes by itself when they have left.
+    One that changes the set-up once more is put off, but for who may ask, and comes by itself when they have left.
     """
     site = daemon.site
     renamed = ('alias = "auditor-1"\nrole = "auditor"', 'alias = "auditor-1"\nrole = "operator"')
@@ -263,8 +263,15 @@ async def test_who_is_to_go_does_not_stay_for_the_workers_that_leave(daemon: Dae
                 await theirs.ended()
             with site.changed(("lifetime_seconds = 77", "lifetime_seconds = 78")):
                 told = len(reloads(daemon))
-                await asyncio.to_thread(daemon.reload)
+                # Who is an operator since the reload before is one no more by this one.
+                async with calling(site, "auditor-1") as again:
+                    assert await again.ask("/v1/live") == b"HTTP/1.1 200 OK"
+                    await asyncio.to_thread(daemon.reload)
+                    await again.ended()
                 assert reloads(daemon)[told:] == ["configuration put off cause=hsm-workers-leaving"]
+                with site.card():
+                    claims = await claimed(client, ORDER)
+                assert claims["exp"] - claims["iat"] == 77
                 heard = len(daemon.messages)
                 async with client.delete(f"/v1/authentications/{begun}") as answer:
                     assert answer.status == 200

@@ -133,7 +133,7 @@ async def test_what_is_read_again_counts(daemon: Daemon) -> None:
     site = daemon.site
     changes = (
         ("lifetime_seconds = 300", "lifetime_seconds = 77"),
-        ("append_seconds = 2.0", "append_seconds = 3.0"),
+        ("append_seconds = 20.0", "append_seconds = 30.0"),
     )
     with site.card():
         async with session(site) as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -548,15 +549,15 @@ async def test_an_answer_that_breaks_off_is_unavailable(
             await asking.ask(question)
 
 
-async def test_nobody_there_is_unavailable(
-    tls_folder: Path, jwks: dict[str, Any], question: Question
-) -> None:
+async def test_nobody_there_is_unavailable(tls_folder: Path, question: Question) -> None:
     """A service that does not listen is met when it is asked, not before."""
-    async with serving(FhirService(jwks), server_tls(tls_folder)) as service:
-        gone = service.url
-    async with connect(setup(gone, client_tls(tls_folder))) as asking:
-        with pytest.raises(EligibilityUnavailable):
-            await asking.ask(question)
+    with socket.socket() as held:
+        # Nobody else comes to listen there meanwhile.
+        held.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{held.getsockname()[1]}/fhir"
+        async with connect(setup(url, client_tls(tls_folder))) as asking:
+            with pytest.raises(EligibilityUnavailable):
+                await asking.ask(question)
 
 
 # --- who is who ------------------------------------------------------------------------------------------------

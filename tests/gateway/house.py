@@ -136,8 +136,10 @@ def condition(*, hsm: bool = True, ledger: bool = True, revocation: bool = True)
             this_update=NOW.timestamp() - 3_600,
             next_update=NOW.timestamp() + (90_000 if revocation else -60),
             longest_age_hours=48.0,
+            missing=(),
         ),
         certificates=(CertificateEnd(name="tls-server", not_after=NOW.timestamp() + 365 * 86_400),),
+        peer_certificates=(CertificateEnd(name="desk-pc", not_after=NOW.timestamp() + 365 * 86_400),),
         clock_synchronised=True,
         authentications=0,
     )

@@ -1,6 +1,7 @@
 """`/v1/authentications` over a real socket: software cards, a real ledger, keys in memory."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import CardAbsent, DeskUnknown, HsmUnavailable, RequestMalformed
+from appliance.errors import BudgetSpent, CardAbsent, DeskUnknown, HsmUnavailable, RequestMalformed
 from appliance.gateway import request_id
 from appliance.gateway import token as tokens
 from appliance.gateway.http import parse_json
@@ -319,6 +320,26 @@ async def test_cancelling_what_has_ended_leaves_it_as_it_is(reception: Reception
 async def _withdraw(session: aiohttp.ClientSession, key: str) -> tuple[int, dict[str, Any] | None]:
     async with session.delete(PATH, headers={"Idempotency-Key": key}) as answer:
         return answer.status, None if answer.status == 204 else await answer.json()
+
+
+async def test_no_budget_keeps_a_desk_busy(reception: Reception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reception that has looked too often is refused everything but to cancel, by the id and by the key."""
+    reception.gates.close("waiting-for-card")
+    at = await reception.begin(PINLESS)
+    await reception.begin({**PINLESS, "desk": "desk-2"}, **{"Idempotency-Key": "visit-4711"})
+    services = reception.services
+    monkeypatch.setattr(services.budgets, "_monotonic", lambda: 0.0)
+    with contextlib.suppress(BudgetSpent):
+        while True:
+            services.budgets.look(services.directory.peers["mine"])
+    async with reception.mine.get(at) as answer:
+        assert answer.status == 429
+    async with reception.mine.delete(at) as answer:
+        assert (answer.status, (await answer.json())["state"]) == (200, "cancelled")
+    status, cancelled = await _withdraw(reception.mine, "visit-4711")
+    assert cancelled is not None
+    assert (status, cancelled["state"]) == (200, "cancelled")
+    assert not any(place.engaged for place in reception.desks.places.values())
 
 
 @pytest.mark.parametrize("point", ["waiting-for-card", "talking"])

@@ -1,6 +1,7 @@
 """Connections: which of them a reload ends, and who is let in by it."""
 
 import asyncio
+import logging
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from appliance.daemon.listeners import Front
 from appliance.gateway.authorities import Authorities
 from appliance.gateway.connections import Door, Limits, Runner
+from appliance.gateway.ration import LINES
 from tests.gateway.house import Ca
 
 
@@ -48,6 +50,48 @@ async def test_a_request_is_one_whatever_it_asks_to_become(more: bytes, tmp_path
             assert await socket.receive_str() == "still here"
     finally:
         await runner.cleanup()
+
+
+async def test_who_speaks_no_http_cannot_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody knows yet whether they are a peer: so many lines in a minute, and at the end how many were left out."""
+    caplog.set_level(logging.INFO, "appliance.gateway.connections")
+    runner, path = Runner(web.Application(), Limits(), seconds=0.1), tmp_path / "socket"
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    try:
+        async with asyncio.timeout(60):
+            for _ in range(LINES + 5):
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"GARBAGE\r\n\r\n")
+                assert b"400" in await reader.readline()
+                await reader.read()
+                writer.close()
+    finally:
+        await runner.cleanup()
+    line = "request malformed status=400 code=request_malformed error=BadHttpMethod"
+    assert caplog.messages == [*[line] * LINES, "lines about connections left out count=5"]
+
+
+async def test_who_is_refused_cannot_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who has all the connections that one may have, and connects again and again, is told of so often and no more."""
+    caplog.set_level(logging.INFO, "appliance.gateway.connections")
+    runner, path = Runner(web.Application(), Limits(connections=0), seconds=0.1), tmp_path / "socket"
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    try:
+        async with asyncio.timeout(60):
+            for _ in range(LINES + 5):
+                reader, writer = await asyncio.open_unix_connection(path)
+                assert await reader.read() == b""
+                writer.close()
+    finally:
+        await runner.cleanup()
+    assert caplog.messages == [
+        *["connection refused inside=0"] * LINES,
+        "lines about connections left out count=5",
+    ]
 
 
 async def _said_back(request: web.Request) -> web.WebSocketResponse:

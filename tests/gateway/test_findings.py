@@ -90,6 +90,12 @@ def test_what_an_appliance_does_not_have_is_not_told() -> None:
             Advice.LIST_MISSING,
         ),
         (
+            changed("revocation", missing=("authority-2",)),
+            Part.REVOCATION,
+            Verdict.WARNING,
+            Advice.LIST_MISSING,
+        ),
+        (
             changed("revocation", this_update=AT - 40 * 3_600),
             Part.REVOCATION,
             Verdict.WARNING,
@@ -113,6 +119,12 @@ def test_what_an_appliance_does_not_have_is_not_told() -> None:
             Verdict.FAILED,
             Advice.CERTIFICATE_ENDS,
         ),
+        (
+            changed("", peer_certificates=(CertificateEnd(name="ward-1", not_after=AT - DAY),)),
+            Part.CERTIFICATES,
+            Verdict.WARNING,
+            Advice.PEER_CERTIFICATE_ENDS,
+        ),
         (changed("", clock_synchronised=False), Part.CLOCK, Verdict.WARNING, Advice.CLOCK),
         (changed("", clock_synchronised=None), Part.CLOCK, Verdict.WARNING, Advice.CLOCK_UNKNOWN),
     ],
@@ -122,6 +134,15 @@ def test_each_trouble_has_its_finding(how: Condition, part: Part, verdict: Verdi
     (found,) = troubles(how)
     assert (found.part, found.verdict) == (part, verdict)
     assert what in {found.advice, found.code}
+
+
+def test_an_authority_without_lists_is_named_beside_lists_that_have_ended() -> None:
+    """One is no reason to be silent about the other: both lock out, each other people."""
+    how = changed("revocation", usable=False, missing=("authority-2",), next_update=AT - 60)
+    assert [(one.verdict, one.advice, one.subjects) for one in troubles(how)] == [
+        (Verdict.WARNING, Advice.LIST_MISSING, ("authority-2",)),
+        (Verdict.FAILED, Advice.LIST_OLD, ()),
+    ]
 
 
 def test_an_hsm_that_failed_is_told_by_its_last_failure() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import CardAbsent
-from appliance.gateway.request_log import STRANGERS, RequestLog
+from appliance.gateway.ration import LINES
+from appliance.gateway.request_log import RequestLog
 from tests.gateway.house import peer, services, serving
 
 
@@ -37,15 +38,15 @@ def test_strangers_cannot_fill_the_log(lines: pytest.LogCaptureFixture) -> None:
     """So many lines in a minute; the next minute says how many were left out. Who is known is always told of."""
     now = 0.0
     log = RequestLog(lambda: now)
-    for _ in range(STRANGERS + 5):
+    for _ in range(LINES + 5):
         answered(log)
-    assert len(lines.messages) == STRANGERS
+    assert len(lines.messages) == LINES
     answered(log, peer="reception-1")
     assert lines.messages[-1].endswith("peer=reception-1")
     now = 60.0
     answered(log)
     assert lines.messages[-2:][0] == "requests of strangers left out count=5"
-    assert len(lines.messages) == STRANGERS + 3
+    assert len(lines.messages) == LINES + 3
 
 
 @pytest.mark.parametrize("by", ["a peer", "a load balancer", "the end"])
@@ -55,7 +56,7 @@ def test_what_was_left_out_is_told_although_no_stranger_comes_again(
     """Once, by whatever comes next; also where the appliance ends before."""
     now = 0.0
     log = RequestLog(lambda: now)
-    for _ in range(STRANGERS + 5):
+    for _ in range(LINES + 5):
         answered(log)
     now = 60.0
     for _ in range(2):
@@ -73,7 +74,7 @@ def test_what_was_left_out_is_told_although_no_stranger_comes_again(
 async def test_what_was_left_out_is_told_at_the_end(tmp_path: Path, lines: pytest.LogCaptureFixture) -> None:
     """A gateway that ends within the minute tells it as well."""
     async with serving(services([]), tmp_path) as house, house.session() as session:
-        for _ in range(STRANGERS + 1):
+        for _ in range(LINES + 1):
             async with session.get("/v1/terminals") as answer:
                 assert answer.status == 403
     assert lines.messages[-1] == "requests of strangers left out count=1"

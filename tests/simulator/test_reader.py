@@ -182,13 +182,14 @@ def test_card_whose_tries_cannot_be_written(card_data: CardData, tmp_path: Path)
 
 def test_no_reader(card_data: CardData, tmp_path: Path) -> None:
     """Where no reader listens, and where no card is, the error says which."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        _host, port = server.getsockname()
     with pytest.raises(ConfigInvalid):
         load_card(tmp_path)
     card_data.save(tmp_path)
-    with pytest.raises(ReaderAbsent):
-        InsertedCard(load_card(tmp_path), "127.0.0.1", port)
+    with socket.socket() as held:
+        # Nobody else comes to listen there meanwhile.
+        held.bind(("127.0.0.1", 0))
+        with pytest.raises(ReaderAbsent):
+            InsertedCard(load_card(tmp_path), "127.0.0.1", held.getsockname()[1])
 
 
 def test_reader_names(private_pcscd: PrivatePcscd) -> None:

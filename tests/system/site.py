@@ -54,20 +54,18 @@ user = "jpki-handover"
 """
 _LISTS = """
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from appliance.simulator.crl import issue
-from appliance.simulator.people import MUNICIPALITIES
+from appliance.simulator.crl import complete
 from appliance.simulator.pki import Hierarchy
 hierarchy = Hierarchy.load(Path(sys.argv[2]))
 for number, one in enumerate(hierarchy.ca_certificates, start=1):
     Path(f"/etc/jpki-appliance/authorities/ca-{number}.pem").write_bytes(one.public_bytes(Encoding.PEM))
 Path("/etc/jpki-appliance/authorities/front-root.pem").write_bytes(
     hierarchy.surface_root_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-for one in MUNICIPALITIES:
-    crl = issue(hierarchy.holders.generations[-1], one, [1], now=datetime.now(UTC), number=1, life=timedelta(days=1))
-    Path(sys.argv[1], f"{one.code}.crl").write_bytes(crl.public_bytes(Encoding.DER))
+for name, crl in complete(hierarchy.holders, [1], now=datetime.now(UTC), number=1):
+    Path(sys.argv[1], name).write_bytes(crl.public_bytes(Encoding.DER))
 """
 _LOGIN = """
 import pkcs11

@@ -94,6 +94,18 @@ async def test_a_card_that_does_not_come_back_is_the_last_finding(
     assert last.advice in {ReaderAdvice.NO_CARD, ReaderAdvice.UNREADABLE}
 
 
+@pytest.mark.parametrize("fault", [Removed(CERTIFICATE), Mute(CERTIFICATE)], ids=str)
+async def test_a_card_that_goes_while_its_certificate_is_read_is_the_last_finding(
+    fault: Fault, hierarchy: Hierarchy, now: datetime, private_pcscd: PrivatePcscd
+) -> None:
+    """Nothing is said of the reader's keys: asked without a card, it may seem to have none."""
+    with card(hierarchy, now, private_pcscd, fault) as reader:
+        found = await findings(reader, wait=1.0, seconds=2.0)
+    assert list(found)[-1] is ReaderCheck.CERTIFICATE
+    last = found[ReaderCheck.CERTIFICATE]
+    assert (last.verdict, last.advice) == (ReaderVerdict.FAILED, ReaderAdvice.UNREADABLE)
+
+
 async def test_a_mute_card_does_not_hold_the_examination(
     hierarchy: Hierarchy, now: datetime, private_pcscd: PrivatePcscd
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -28,6 +29,7 @@ from appliance.simulator.pki import Hierarchy
 from appliance.simulator.reader import inserted
 from appliance.terminals.pcsc import card_on
 from tests.pcsc import Client, lying_on
+from tests.terminals.occupied import Occupied
 
 SELECT = Step(
     "select-application",
@@ -55,7 +57,7 @@ def insert(hierarchy: Hierarchy, now: datetime, private_pcscd: PrivatePcscd) -> 
 async def test_the_card_is_waited_for_and_spoken_to(insert: Insert) -> None:
     """A card put on the reader is found, answers a batch of commands, and answers the next batch too."""
     with insert():
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             selected, challenge = await card.exchange(Exchange((SELECT, CHALLENGE)))
             assert selected.status == 0x9000
             assert len(challenge.data) == 16
@@ -66,9 +68,9 @@ async def test_the_card_is_waited_for_and_spoken_to(insert: Insert) -> None:
 async def test_the_card_is_powered_down_after_use(insert: Insert) -> None:
     """Whoever comes next meets a card that has forgotten everything."""
     with insert():
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             await card.exchange(Exchange((SELECT,)))
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             select_file = Step("select-key", Command(0x00, 0xA4, 0x02, 0x0C, b"\x00\x17"))
             (answer,) = await card.exchange(Exchange((select_file,)))
             assert answer.status != 0x9000
@@ -77,9 +79,9 @@ async def test_the_card_is_powered_down_after_use(insert: Insert) -> None:
 async def test_nobody_else_speaks_to_the_card_meanwhile(insert: Insert) -> None:
     """The connection is exclusive; a second one is told that the card is busy."""
     with insert():
-        async with card_on(READER, wait=5, seconds=5):
+        async with card_on(READER, wait=20, seconds=20):
             with pytest.raises(CardBusy):
-                async with card_on(READER, wait=5, seconds=5):
+                async with card_on(READER, wait=20, seconds=20):
                     pytest.fail("a second connection was made")
 
 
@@ -116,21 +118,23 @@ async def test_a_bad_card_is_an_error_and_the_next_card_works(
 ) -> None:
     """A mute, slow, removed or garbling card ends in its own error within the deadline, and harms nobody after it."""
     with insert(fault):
-        async with card_on(READER, wait=5, seconds=0.5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
+            if error is CardTimeout:
+                card._manner = replace(card._manner, seconds=0.5)
             with pytest.raises(error) as caught:
                 await card.exchange(Exchange((SELECT, CHALLENGE)))
             assert caught.value.code == error.code
             with pytest.raises(RuntimeError):
                 await card.exchange(Exchange((SELECT,)))
     with insert():
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             assert len(await card.exchange(Exchange((SELECT, CHALLENGE)))) == 2
 
 
 async def test_an_unexpected_status_word_is_passed_on(insert: Insert) -> None:
     """What a status word means is the dialogue's to say, not the reader's."""
     with insert(StatusWord(1, 0x6F00)):
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             (answer, _) = await card.exchange(Exchange((SELECT, CHALLENGE)))
             assert answer.status == 0x6F00
 
@@ -139,7 +143,7 @@ async def test_a_card_put_back_between_two_exchanges_is_another_card(insert: Ins
     """A session belongs to one power-up: a card pulled and put back ends it."""
     with ExitStack() as first:
         first.enter_context(insert())
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             await card.exchange(Exchange((SELECT, CHALLENGE)))
             first.close()
             with insert(), pytest.raises(CardRemoved):
@@ -154,7 +158,7 @@ async def test_a_card_changed_unnoticed_has_lost_its_state(
     cards = [FaultyCard(SoftwareCard(hierarchy.issue_card(now=now))) for _ in range(2)]
     with ExitStack() as first:
         first.enter_context(inserted(cards[0], reader.host, reader.port))
-        async with card_on(reader.name, wait=5, seconds=5) as card:
+        async with card_on(reader.name, wait=20, seconds=20) as card:
             await card.exchange(Exchange((SELECT, CHALLENGE)))
             first.close()
             with inserted(cards[1], reader.host, reader.port):
@@ -166,17 +170,20 @@ async def test_a_card_changed_unnoticed_has_lost_its_state(
                 assert MEANINGS["present-signature"][answer.status] is CardRemoved
 
 
-async def test_a_caller_who_leaves_leaves_the_reader_usable(insert: Insert) -> None:
-    """A cancelled exchange holds nothing back from the next one."""
-    with insert(Slow(1, 1.0)):
-        async with card_on(READER, wait=5, seconds=5) as card:
+async def test_a_caller_who_leaves_leaves_the_reader_usable(
+    insert: Insert, hierarchy: Hierarchy, now: datetime, private_pcscd: PrivatePcscd
+) -> None:
+    """An exchange that is cancelled while the card works holds nothing back from the next one."""
+    occupied = Occupied(SoftwareCard(hierarchy.issue_card(now=now)), [Slow(1, 1.0)])
+    with lying_on(private_pcscd.readers[0], occupied):
+        async with card_on(READER, wait=20, seconds=20) as card:
             exchange = asyncio.ensure_future(card.exchange(Exchange((SELECT,))))
-            await asyncio.wait([exchange], timeout=0.1)
+            assert await asyncio.to_thread(occupied.busy.wait, 20)
             exchange.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await exchange
     with insert():
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             assert len(await card.exchange(Exchange((SELECT, CHALLENGE)))) == 2
 
 
@@ -192,5 +199,5 @@ async def test_without_the_service_there_is_one_clear_error(
     finally:
         private_pcscd.start()
     with insert():
-        async with card_on(READER, wait=5, seconds=5) as card:
+        async with card_on(READER, wait=20, seconds=20) as card:
             assert len(await card.exchange(Exchange((SELECT,)))) == 1

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -34,7 +34,7 @@ from appliance.errors import (
 )
 from appliance.simulator.card import SoftwareCard
 from appliance.simulator.card_data import CardData
-from appliance.simulator.faults import Delay, Fault, FaultyCard, Mute, Outcome, Removed, Slow
+from appliance.simulator.faults import Fault, FaultyCard, Mute, Outcome, Removed, Slow
 from appliance.simulator.pcscd import PrivatePcscd, VirtualReader
 from appliance.simulator.pki import Hierarchy
 from appliance.simulator.reader import inserted
@@ -44,6 +44,7 @@ from appliance.terminals.session import PcscCard
 from appliance.terminals.transport import Extended
 from appliance.terminals.view import CardInserted, CardTaken, Desk, Event, ReaderDown, ReaderUp, View
 from tests.pcsc import Client
+from tests.terminals.occupied import Meeting, Occupied
 
 WAIT, SECONDS, PATIENCE = 15.0, 15.0, 30.0
 PROFILE = shipped("jpki-reference")
@@ -146,21 +147,6 @@ async def proved(readers: Readers, alias: str, institution: Institution, number:
     """Return the proof of the card at the desk *alias*."""
     async with readers.card(alias, wait=WAIT, seconds=SECONDS, enter_pin=lambda: "1234") as card:
         return await institution.authenticate(card, number)
-
-
-class Occupied(FaultyCard):
-    """A card that says when it is *busy* with a command that takes it long."""
-
-    def __init__(self, card: SoftwareCard, faults: Iterable[Fault]) -> None:
-        super().__init__(card, faults)
-        self.busy = threading.Event()
-
-    def respond(self, command: bytes) -> Outcome:
-        """Answer as ever."""
-        outcome = super().respond(command)
-        if isinstance(outcome, Delay):
-            self.busy.set()
-        return outcome
 
 
 async def expect(events: AsyncIterator[Event], *wanted: Event) -> None:
@@ -303,7 +289,21 @@ async def test_a_card_that_is_put_on_again_may_fail_once_more(
     assert tried == [0.0, *[put_on_again_at] * (tries - 1)]
 
 
-async def test_two_readers_work_at_once(
+async def test_two_readers_work_at_once(hands: tuple[Hand, Hand], institution: Institution) -> None:
+    """Either card answers only while the other one is asked, too: one desk does not wait for the other."""
+    party = threading.Barrier(len(hands))
+    cards = [Meeting(SoftwareCard(hand.data), party) for hand in hands]
+    async with Readers(desks(*hands)) as readers:
+        for hand, card in zip(hands, cards, strict=True):
+            await hand.replace(card=card)
+        proofs = await asyncio.gather(
+            *(proved(readers, alias, institution, 0) for alias in ("desk-1", "desk-2"))
+        )
+    assert [len(proof.signature) for proof in proofs] == [256, 256]
+    assert all(card.met for card in cards)
+
+
+async def test_how_long_two_readers_take_at_once(
     hands: tuple[Hand, Hand], institution: Institution, record_property: Callable[[str, object], None]
 ) -> None:
     """
@@ -359,7 +359,9 @@ async def test_a_frozen_card_holds_its_own_desk_until_it_is_taken_away(hands: tu
     async with Readers(desks(*hands)) as readers:
         frozen.put(Mute(1))
         well.put()
-        async with readers.card("desk-1", wait=WAIT, seconds=0.3) as card:
+        async with readers.card("desk-1", wait=WAIT, seconds=SECONDS) as card:
+            # Not before: connecting, too, takes its time.
+            card._manner = replace(card._manner, seconds=0.3)
             with pytest.raises(CardTimeout):
                 await card.exchange(SELECT)
         with pytest.raises(ReaderStuck):
