@@ -37,9 +37,11 @@ coverage: venv
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered
 
-# The long version of two tests: eight callers for a minute, and two thousand terminals that come back at once.
+# The long version of two tests: eight callers for a minute, and two thousand terminals that come back at once; and how
+# soon there are signatures again after an HSM's bad day, which only a machine with nothing else to do can tell.
 soak: venv
-	SOAK_SECONDS=60 SOAK_TERMINALS=2000 $(BIN)/pytest tests/faults/test_threads.py tests/daemon/test_bad_days.py \
+	SOAK_SECONDS=60 SOAK_TERMINALS=2000 $(BIN)/pytest tests/faults/test_threads.py tests/faults/test_bad_days.py \
+	    tests/daemon/test_bad_days.py \
 	    --log-cli-level=INFO $(PYTEST)
 
 bench: venv

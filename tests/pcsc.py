@@ -11,7 +11,7 @@ from appliance.simulator.faults import FaultyCard
 from appliance.simulator.pcscd import VirtualReader
 from appliance.simulator.reader import inserted
 
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ jpki_card_step_seconds{step,transport}  jpki_card_status_total{step,status}  jpk
 jpki_terminal_connected{terminal}  jpki_reader_up{reader}  jpki_pcsc_poll_timestamp_seconds{}
 jpki_certificate_not_after_timestamp_seconds{certificate}  jpki_crl_next_update_timestamp_seconds{issuer}
 jpki_crl_this_update_timestamp_seconds{issuer}  jpki_crl_counts_until_timestamp_seconds{issuer}
-jpki_revocation_checks_total{method,result}
+jpki_revocation_checks_total{method,result}  jpki_peer_certificate_not_after_timestamp_seconds{peer}
 jpki_ledger_size{}  jpki_ledger_checkpoint_timestamp_seconds{}  jpki_ledger_append_seconds{}
 jpki_ledger_failures_total{sink}
 jpki_clock_synchronised{}

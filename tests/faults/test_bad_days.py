@@ -43,26 +43,27 @@ def refused(outcome: Outcome) -> bool:
     return outcome.code is not None
 
 
-async def recovery(day: Day) -> float:
-    """Wait for a signature that was asked for from now on; return after how many seconds it came."""
+async def recovery(day: Day) -> None:
+    """Wait for a signature that was asked for from now on, which comes within the time there is for a return."""
     returned = asyncio.get_running_loop().time()
     outcome = await day.crowd.until(
         lambda outcome: outcome.code is None and outcome.asked >= returned, RETURN_SECONDS
     )
     assert set(day.crowd.codes) - {None} <= HSM_CODES
-    seconds = outcome.answered - returned
     _LOG.info(
-        "signatures again after %.2f s, healed by %s", seconds, [rung.name for rung in day.witness.healed]
+        "signatures again after %.2f s, healed by %s",
+        outcome.answered - returned,
+        [rung.name for rung in day.witness.healed],
     )
-    return seconds
 
 
 async def test_lost_connection(remote: Hsm, server: P11KitServer, token: Token, tmp_path: Path) -> None:
     """A remote HSM whose connections all break is initialised anew, and no worker has to be started for it."""
-    async with busy([remote], token, tmp_path) as day:
+    # No less: what takes longer than a request may is not tried in place any more, but with another worker.
+    async with busy([remote], token, tmp_path, sign_seconds=10.0) as day:
         workers = worker_pids()
         server.kill_children()
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)
         assert "CKR_DEVICE_ERROR" in {ckr for ckr, _ in day.witness.failures}
         assert set(day.witness.healed) == {Rung.REINITIALISE}
         assert worker_pids() == workers
@@ -75,7 +76,7 @@ async def test_killed_hsm(remote: Hsm, server: P11KitServer, token: Token, tmp_p
         await day.witness.until(lambda witness: witness.breakers == [True])
         await day.crowd.until(refused)
         server.start()
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)
         await day.witness.until(lambda witness: witness.breakers[-1] is False)
         assert day.witness.healed[-1] in {Rung.RESTART, Rung.BREAKER}
         assert day.pool.health().up
@@ -88,7 +89,7 @@ async def test_hung_hsm(remote: Hsm, server: P11KitServer, token: Token, tmp_pat
         await day.witness.until(lambda _: not day.pool.health().up)
         assert day.crowd.codes["hsm_timeout"]
         server.go_on()
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)
         assert day.witness.healed[-1] in {Rung.RESTART, Rung.BREAKER}
 
 
@@ -100,7 +101,7 @@ async def test_lost_token(
     async with busy([local], token, tmp_path) as day:
         with gone(token.folder):
             await day.crowd.until(refused)
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)
         assert day.witness.healed
         assert all(ckr.startswith(("CKR_", "hsm_")) for ckr, _ in day.witness.failures)
 
@@ -112,7 +113,7 @@ async def test_killed_workers(how_many: int, local: Hsm, token: Token, tmp_path:
         killed = worker_pids()[:how_many]
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)
         await day.witness.until(lambda witness: witness.healed.count(Rung.RESTART) == how_many)
         assert not set(killed) & set(worker_pids())
         assert len(worker_pids()) == 2
@@ -123,7 +124,7 @@ async def test_stopped_worker(local: Hsm, token: Token, tmp_path: Path) -> None:
     async with busy([local], token, tmp_path) as day:
         stopped, _ = worker_pids()
         os.kill(stopped, signal.SIGSTOP)
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)
         await day.witness.until(lambda witness: Rung.RESTART in witness.healed)
         assert stopped not in worker_pids()
         assert day.crowd.codes["hsm_timeout"] >= 1
@@ -138,4 +139,4 @@ async def test_second_hsm_takes_over(
         await day.witness.until(lambda witness: witness.serving == ["remote", "local"])
         server.start()
         await day.witness.until(lambda witness: witness.serving[-1] == "remote")
-        assert await recovery(day) < RETURN_SECONDS
+        await recovery(day)

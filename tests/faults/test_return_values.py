@@ -6,6 +6,7 @@ A test goes through many return values with one pool, so a failure that leaves a
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from appliance.errors import ApplianceError
 from appliance.hsm.ladder import WRONG_SIGNATURE, ErrorClass, Operation, Rung, treatment
 from appliance.hsm.place import Hsm
 from appliance.hsm.pool import Pool
-from tests.faults.conftest import SIGN_SECONDS, Signing, signing
+from tests.faults.conftest import Signing, signing
 from tests.faults.witness import Witness
 from tests.hsm.conftest import CHALLENGE_BYTES, Token
 from tests.shim.rules import NUMBERS, Action, Function, Rules
@@ -87,15 +88,22 @@ def check_climb(witness: Witness, first: Rung | None) -> None:
     witness.rungs.clear()
 
 
-@pytest.fixture
-async def caller(ruled: Hsm, token: Token, tmp_path: Path) -> AsyncIterator[Caller]:
-    """A caller; the pool makes no canaries of its own accord, so a rule meets the caller's signature."""
+@asynccontextmanager
+async def calling(ruled: Hsm, token: Token, folder: Path, seconds: float) -> AsyncIterator[Caller]:
+    """Give a caller; the pool makes no canaries of its own accord, so a rule meets the caller's signature."""
     witness = Witness()
     one = Hsm("ruled", ruled.setup, ruled.environment, workers=1)
     async with Pool(
-        [one], state=tmp_path / "state", sign_seconds=SIGN_SECONDS, canary_seconds=3600, observer=witness
+        [one], state=folder / "state", sign_seconds=seconds, canary_seconds=3600, observer=witness
     ) as pool:
         yield Caller(signing(pool, one.setup), token, witness)
+
+
+@pytest.fixture
+async def caller(ruled: Hsm, token: Token, tmp_path: Path) -> AsyncIterator[Caller]:
+    """A caller who waits for what has to be started first, however long that takes."""
+    async with calling(ruled, token, tmp_path, 20.0) as one:
+        yield one
 
 
 @pytest.mark.parametrize("function", [Function.SIGN_INIT, Function.SIGN_LENGTH, Function.SIGN])
@@ -155,16 +163,18 @@ async def test_crash(function: Function, caller: Caller, rules: Rules) -> None:
 
 
 @pytest.mark.parametrize("function", [Function.SIGN_INIT, Function.SIGN])
-async def test_hang(function: Function, caller: Caller, rules: Rules) -> None:
+async def test_hang(function: Function, ruled: Hsm, token: Token, rules: Rules, tmp_path: Path) -> None:
     """A module that hangs at a signature is ended with its worker at the deadline; the next one is signed."""
-    rules.set(function, Action.HANG, times=1)
-    assert await caller.outcome(new_challenge()) == "hsm_timeout"
-    assert await caller.outcome(new_challenge()) is None
-    assert caller.witness.healed == [Rung.RESTART]
+    # The next one waits for another worker, and no longer than that.
+    async with calling(ruled, token, tmp_path, 4.0) as caller:
+        rules.set(function, Action.HANG, times=1)
+        assert await caller.outcome(new_challenge()) == "hsm_timeout"
+        assert await caller.outcome(new_challenge()) is None
+        assert caller.witness.healed == [Rung.RESTART]
 
 
 async def test_slow_signature(caller: Caller, rules: Rules) -> None:
     """A signature that takes long, but not too long, is a signature."""
-    rules.set(Function.SIGN, Action.DELAY, int(SIGN_SECONDS * 300))
+    rules.set(Function.SIGN, Action.DELAY, 600)
     assert await caller.outcome(new_challenge()) is None
     assert caller.witness.failures == []

@@ -233,12 +233,15 @@ def test_an_interruption_is_told_and_nothing_done_twice(daemon: Daemon, receptio
     assert not (reception.results / "crash.json").exists()
     with serving(reception) as handover:
         assert reception.result("crash")["code"] == "handover_interrupted"
-        # Nobody has cancelled the killed one's authentication; it ends when its time for a card is over.
+        # Nobody has cancelled the killed one's authentication; it ends when a card has come.
+        with daemon.site.card():
+            _wait_for(daemon, "card")
         _wait_for(daemon, "empty")
         reception.ask("polite")
         _wait_for(daemon, "busy")
         assert handover.end() == 0
     assert reception.result("polite")["code"] == "handover_interrupted"
+    # Which it is not by itself for long: a card may take more time to come than is waited here.
     _wait_for(daemon, "empty")
     with daemon.site.card(), serving(reception):
         reception.ask("after")

@@ -104,8 +104,7 @@ def _first(folder: Path, pcscd: PrivatePcscd, database: str) -> Site:
     site.change(
         ('"ledger/ledger.sqlite3"', f'"{database}"'),
         ("notice_seconds = 0.0", "notice_seconds = 3.0"),
-        ("sign_seconds = 2.0", "sign_seconds = 5.0"),
-        ("append_seconds = 2.0", "append_seconds = 5.0"),
+        ("sign_seconds = 4.0", "sign_seconds = 5.0"),
     )
     for name in WARDS:
         site.add(_PEER.format(name, "terminal") + 'face_device = "kiosk-1"\n')

@@ -265,7 +265,7 @@ def test_two_nodes_cannot_have_one_origin(clinic: Clinic) -> None:
         assert "[ledger_contended]" in daemon.log.read_text()
     assert first.daemon is not None
     assert first.daemon.process.poll() is None
-    assert clinic.balancer.states() == {"node-1": "UP", "node-2": "UP"}
+    clinic.balancer.await_states("UP", "UP")
 
 
 async def test_the_terminal_that_ships_has_all_nodes(clinic: Clinic) -> None:
