@@ -22,6 +22,8 @@ def document(finished: Finished) -> dict[str, Any]:
 
 
 Shown = Callable[..., Finished]
+MODES = {"pinless": ("--identity-check", "face"), "pin": ("--identity-check", "pin")}
+"""The check that the holder has in each mode: what is shown once serves tests of either."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def shown() -> Iterator[Shown]:
 @pytest.mark.parametrize("mode", ["pinless", "pin"])
 def test_the_demonstration_ends_with_a_verified_token(mode: str, shown: Shown) -> None:
     """Both modes end authenticated, with a token that says how, and for which institution."""
-    finished = shown("--mode", mode)
+    finished = shown(*MODES[mode])
     assert finished.returncode == 0, finished.stderr
     told = document(finished)
     assert (told["outcome"], told["mode"], told["institution_code"]) == ("authenticated", mode, "9912345")
@@ -57,7 +59,7 @@ def test_the_demonstration_ends_with_a_verified_token(mode: str, shown: Shown) -
 
 def test_both_modes_have_one_shape(shown: Shown) -> None:
     """A program reads the same members, whatever the mode, and whether there is a result or not."""
-    pinless, pin = (document(shown("--mode", mode)) for mode in ("pinless", "pin"))
+    pinless, pin = (document(shown(*MODES[mode])) for mode in ("pinless", "pin"))
     refused = document(shown("--fault", "foreign-ca"))
     assert pinless.keys() == pin.keys() == refused.keys()
     assert pinless["success"]["claims"].keys() == pin["success"]["claims"].keys()
@@ -65,7 +67,7 @@ def test_both_modes_have_one_shape(shown: Shown) -> None:
 
 def test_unverified_steps_are_named_where_they_are_taken(shown: Shown) -> None:
     """What rests on unconfirmed assumptions says so step by step; the PIN's steps rest on none."""
-    pinless, pin = (document(shown("--mode", mode)) for mode in ("pinless", "pin"))
+    pinless, pin = (document(shown(*MODES[mode])) for mode in ("pinless", "pin"))
     steps = {
         step["name"] for exchange in pinless["exchanges"] for step in exchange["steps"] if step["unverified"]
     }
@@ -207,7 +209,7 @@ def test_revocation_is_known_by_lists_or_by_a_responder(shown: Shown) -> None:
     """By default a list answers, from memory; with `--revocation ocsp` OpenSSL's responder does, online."""
     by_list, online = (
         document(shown(*options))["success"]["claims"]
-        for options in (("--mode", "pinless"), ("--revocation", "ocsp"))
+        for options in (MODES["pinless"], ("--revocation", "ocsp"))
     )
     assert (by_list["revocation"]["method"], by_list["assurance"]) == ("crl", "cached")
     assert (online["revocation"]["method"], online["assurance"]) == ("ocsp", "online")

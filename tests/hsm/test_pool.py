@@ -1,6 +1,7 @@
 """The pool on real workers and SoftHSM: what callers get, whatever becomes of workers."""
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -521,3 +522,99 @@ def test_pool_without_hsms_or_workers_is_a_bug(token: Token) -> None:
 def test_hsm_shows_no_secret(token: Token) -> None:
     """What the daemon holds of an HSM names the PIN's file and not the PIN."""
     assert token.pin not in repr(replace(token.hsm(), alias="other"))
+
+
+async def test_challenge_of_unknown_outcome_is_not_repeated(token: Token) -> None:
+    """After a timeout nobody knows whether a challenge was signed; it is never given to the HSM again."""
+    challenge = random_challenge()
+    async with Pool([token.hsm()], state=token.state, sign_seconds=2.0) as pool:
+        os.kill((await pool.status()).pid, signal.SIGSTOP)
+        with pytest.raises(HsmTimeout):
+            await pool.sign_challenge(challenge, token.key)
+        with pytest.raises(HsmRequestRefused, match="unknown outcome"):
+            await pool.sign_challenge(challenge, token.key)
+        await until(lambda: pool.health().up)
+        assert (await pool.status()).signatures == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_pin_rejected_in_a_recovery_is_final(misbehaving: Misbehaving, workers: int) -> None:
+    """A PIN that is refused when workers log in again is tried once, by one of them; then the marker stops everybody."""
+    rules, witness = misbehaving.rules, Witness()
+    hsm = replace(misbehaving.hsm, workers=workers)
+    key = fingerprint(misbehaving.setup.institution_keys[0])
+    async with Pool([hsm], state=misbehaving.state, sign_seconds=30.0, observer=witness) as pool:
+        before = rules.calls(Function.LOGIN)
+        rules.set(Function.LOGIN, Action.RETURN, NUMBERS["CKR_PIN_INCORRECT"])
+        rules.set(Function.SIGN, Action.RETURN, NUMBERS["CKR_DEVICE_ERROR"])
+        calls = [pool.sign_challenge(random_challenge(), key) for _ in range(workers)]
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, HsmError)
+        # The keeper has looked again, and has left the token alone.
+        await until(lambda: ("hsm_pin_rejected", ErrorClass.AUTH) in witness.failures)
+        with pytest.raises(HsmPinRejected):
+            await pool.sign_challenge(random_challenge(), key)
+        (health,) = pool.health().hsms
+    assert rules.calls(Function.LOGIN) == before + 1
+    assert (health.state, health.marker is not None) == (HsmState.PIN_REJECTED, True)
+    assert ("CKR_PIN_INCORRECT", ErrorClass.AUTH) in witness.failures
+    assert witness.pins_low
+
+
+async def test_worker_is_not_killed_in_its_login(
+    misbehaving: Misbehaving, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A login that takes too long is reported and refused to wait for, but goes on, and no other begins."""
+    misbehaving.rules.set(Function.LOGIN, Action.HANG)
+    witness = Witness()
+    pool = Pool([misbehaving.hsm], state=misbehaving.state, start_seconds=3.0, observer=witness)
+    key = pool._key_called(KeyLabel.INSTITUTION)
+    with caplog.at_level(logging.ERROR), pytest.raises(HsmTimeout):
+        await pool.start()
+    assert "still logging in" in caplog.text
+    (child,) = pool._dispatch.crews[0].children
+    with pytest.raises(HsmUnavailable, match="logging in"):
+        await pool.sign_challenge(random_challenge(), key)
+    health = pool.health().hsms[0]
+    assert health.workers[WorkerState.LOGGING_IN] == 1
+    assert health.last_failure is not None
+    assert (health.last_failure.code, "logging in" in health.last_failure.detail) == ("hsm_timeout", True)
+    assert [name for name, _ in witness.failures] == ["hsm_timeout"]
+    misbehaving.rules.lift(Function.LOGIN)
+    await until(lambda: pool.health().up)
+    assert (await pool.status()).pid == child.pid
+    await pool.close()
+    assert child.status == 0
+
+
+async def test_hung_login_keeps_no_other_hsm_down(misbehaving: Misbehaving, other_token: Token) -> None:
+    """A standby whose PIN is in the same file comes up while the login to the first HSM takes for ever."""
+    misbehaving.rules.set(Function.LOGIN, Action.HANG)
+    standby = other_token.hsm(alias="hsm-2", pin_file=misbehaving.setup.pin_file)
+    pool = Pool([misbehaving.hsm, standby], state=misbehaving.state, start_seconds=3.0)
+    await pool.start()
+    assert [one.state for one in pool.health().hsms] == [HsmState.DOWN, HsmState.UP]
+    await pool.sign_challenge(random_challenge(), other_token.key)
+    misbehaving.rules.lift(Function.LOGIN)
+    await until(lambda: pool.health().hsms[0].state is HsmState.UP)
+    await pool.close()
+
+
+async def test_close_during_a_start(token: Token) -> None:
+    """A pool that is closed while it comes up leaves no process."""
+    pool = Pool([token.hsm()], state=token.state)
+    starting = asyncio.create_task(pool.start())
+    await until(lambda: bool(pool._dispatch.crews[0].children))
+    await pool.close()
+    with pytest.raises(HsmUnavailable):
+        await starting
+
+
+async def test_cancelled_start_is_ended_by_close(token: Token) -> None:
+    """Giving up the start of a pool leaves no process behind either."""
+    async with asyncio.timeout(30):
+        entering = asyncio.create_task(Pool([token.hsm()], state=token.state).__aenter__())
+        await asyncio.sleep(0)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering

@@ -206,6 +206,7 @@ async def test_an_hsm_that_is_gone_and_a_reader_too(ward: Ward, watch: Watching)
 
     async def ask() -> None:
         assert (await ward.ask()).startswith("hsm_")
+        await asyncio.sleep(0.05)
 
     await ward.workers_ready()
     with ward.site.without_hsm():

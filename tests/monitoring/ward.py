@@ -56,8 +56,8 @@ _WORKERS: Final = 2
 _CONNECTIONS: Final = 32
 _SHORT_LIFE: Final = 8
 """Seconds for which a list counts that is to end while somebody waits for that."""
-_SIZE: Final = 4 << 20
-"""Of the ledger's file system."""
+_SIZE: Final = 32 << 20
+"""Of the ledger's file system: more than hundreds of refusals need, since the write-ahead log grows until 64 MiB."""
 _ON_ITS_OWN: Final = 'mount -t tmpfs -o size={size},mode=700 none "$0" && exec unshare --user --map-user={user} --map-group={group} -- "$@"'
 _OPERATOR: Final = """
 [[peer]]
