@@ -52,20 +52,24 @@ alias = "handover"
 role = "reception"
 user = "jpki-handover"
 """
+# Runs with what the earlier package brings, too.
 _LISTS = """
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from appliance.simulator.crl import complete
+from appliance.simulator.crl import issue
+from appliance.simulator.people import MUNICIPALITIES
 from appliance.simulator.pki import Hierarchy
 hierarchy = Hierarchy.load(Path(sys.argv[2]))
 for number, one in enumerate(hierarchy.ca_certificates, start=1):
     Path(f"/etc/jpki-appliance/authorities/ca-{number}.pem").write_bytes(one.public_bytes(Encoding.PEM))
 Path("/etc/jpki-appliance/authorities/front-root.pem").write_bytes(
     hierarchy.surface_root_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-for name, crl in complete(hierarchy.holders, [1], now=datetime.now(UTC), number=1):
-    Path(sys.argv[1], name).write_bytes(crl.public_bytes(Encoding.DER))
+for number, generation in enumerate(hierarchy.holders.generations, start=1):
+    for one in MUNICIPALITIES:
+        crl = issue(generation, one, [1], now=datetime.now(UTC), number=1, life=timedelta(days=1))
+        Path(sys.argv[1], f"{one.code}-{number}.crl").write_bytes(crl.public_bytes(Encoding.DER))
 """
 _LOGIN = """
 import pkcs11
