@@ -258,6 +258,16 @@ async def test_each_closed_log_is_gone_on_from_once(
     assert await begun(new_store().with_origin("c.example.jp/log")) == []
 
 
+async def require_second_gone_on_from(new_store: NewStore, key: MemoryKey, second: Path, first: Path) -> None:
+    """Bring both logs back, and check that a new one goes on from the *second* and that no other one goes on from the *first*."""
+    for path in (second, first):
+        backup.restore(path, new_store(), key.verifier(), None)
+    (entry,) = await begun(new_store().with_origin("third"))
+    assert isinstance(entry, Continued)
+    assert entry.origin == "second"
+    assert await begun(new_store().with_origin("fourth")) == []
+
+
 async def test_a_restored_log_still_has_gone_on_from_its_own(
     new_store: NewStore, tmp_path: Path, key: MemoryKey
 ) -> None:
@@ -268,12 +278,7 @@ async def test_a_restored_log_still_has_gone_on_from_its_own(
     assert len(await begun(place)) == 1
     second = tmp_path / "second.backup"
     backup.back_up(place, second)
-    for path in (second, first):
-        backup.restore(path, new_store(), key.verifier(), None)
-    (entry,) = await begun(new_store().with_origin("third"))
-    assert isinstance(entry, Continued)
-    assert entry.origin == "second"
-    assert await begun(new_store().with_origin("fourth")) == []
+    await require_second_gone_on_from(new_store, key, second, first)
 
 
 async def test_a_log_that_died_before_its_first_entry_keeps_its_predecessor(
@@ -465,12 +470,7 @@ async def test_a_log_whose_first_entry_is_pruned_still_has_gone_on_from_its_own(
     assert retention.prune(place, 10**15) > 0
     second = tmp_path / "second.backup"
     backup.back_up(place, second)
-    for path in (second, first):
-        backup.restore(path, new_store(), key.verifier(), None)
-    (entry,) = await begun(new_store().with_origin("third"))
-    assert isinstance(entry, Continued)
-    assert entry.origin == "second"
-    assert await begun(new_store().with_origin("fourth")) == []
+    await require_second_gone_on_from(new_store, key, second, first)
 
 
 @pytest.mark.parametrize("form", list(export.Format))
